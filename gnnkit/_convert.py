@@ -1,0 +1,176 @@
+"""What `gnnkit.Adjacency` reads from and writes to other libraries, as ``(edge_index, num_nodes)``.
+
+One rule everywhere: an entry (i, j) of a matrix is the edge i → j, i the source.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gnnkit._optional import require
+from gnnkit.kernels import _check
+
+Sizes = tuple[int, int]
+
+
+def check_edge_index(edge_index: object) -> None:
+    """Require a dense ``[2, E]`` int32 or int64 tensor."""
+    dense = isinstance(edge_index, Tensor) and edge_index.layout == torch.strided
+    if (
+        not dense
+        or edge_index.dim() != 2
+        or edge_index.shape[0] != 2
+        or edge_index.dtype not in _check.INDEX_DTYPES
+    ):
+        raise ValueError(
+            f"edge_index: expected an int32 or int64 tensor of shape [2, E] (got {_check.describe(edge_index)})"
+        )
+
+
+def sizes(edge_index: Tensor, num_nodes: object) -> Sizes:
+    """Return (num_src, num_dst), given or inferred, after checking every id against them."""
+    if num_nodes is None and is_pyg_edge_index(edge_index):
+        num_nodes = edge_index.sparse_size()  # (None, None) unless its maker said more
+    if num_nodes is None:
+        inferred = 1 + int(edge_index.max()) if edge_index.numel() else 0
+        num_nodes = inferred, inferred
+    pair = (num_nodes, num_nodes) if isinstance(num_nodes, int) else num_nodes
+    if not isinstance(pair, tuple) or len(pair) != 2 or not all(_is_size(n) for n in pair):
+        raise ValueError(f"num_nodes: expected a number >= 0 or (num_src, num_dst) (got {num_nodes!r})")
+    both = []
+    for row, name, size in zip(edge_index, ("sources", "destinations"), pair, strict=True):
+        low, high = (int(v) for v in row.aminmax()) if row.numel() else (0, -1)
+        size = high + 1 if size is None else size
+        if low < 0 or high >= size:
+            bad = low if low < 0 else high
+            raise ValueError(
+                f"edge_index: expected {name} in [0, {size}) (got {bad}); is num_nodes too small?"
+            )
+        both.append(size)
+    return both[0], both[1]
+
+
+def _is_size(value: object) -> bool:
+    return value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0)
+
+
+def is_pyg_edge_index(edge_index: object) -> bool:
+    """Whether this is PyG's ``EdgeIndex`` (which cannot be unless PyG is loaded)."""
+    pyg = sys.modules.get("torch_geometric")
+    return pyg is not None and isinstance(edge_index, pyg.EdgeIndex)
+
+
+def csc_of(edge_index: Any, num_dst: int) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Return (indptr, indices, edge_ids) from the CSC that a sorted PyG ``EdgeIndex`` caches."""
+    if not edge_index.is_sorted:
+        return None
+    edge_index.validate()  # an EdgeIndex believes the sort order that it was given; so must not we
+    (indptr, rows), perm = edge_index.get_csc()
+    rows, indptr = rows.as_subclass(Tensor), indptr.as_subclass(Tensor)
+    if indptr.numel() < num_dst + 1:  # trailing nodes without edges
+        indptr = torch.cat([indptr, indptr.new_full((num_dst + 1 - indptr.numel(),), rows.numel())])
+    edge_ids = torch.arange(rows.numel(), device=rows.device) if perm is None else perm.as_subclass(Tensor)
+    return indptr, rows, edge_ids.long()
+
+
+def check_csr(indptr: Tensor, indices: Tensor, num_src: object) -> int:
+    """Require a valid CSR and return its number of sources."""
+    _check.csr_shapes(indptr, indices)
+    if num_src is not None and (not _is_size(num_src)):
+        raise ValueError(f"num_src: expected a number >= 0 (got {num_src!r})")
+    size = num_src if isinstance(num_src, int) else indptr.numel() - 1
+    _check.csr_values(indptr, indices, size)
+    return size
+
+
+def from_pyg(data: Any) -> tuple[Tensor, int]:
+    """Read a PyG ``Data``."""
+    if not isinstance(getattr(data, "edge_index", None), Tensor):
+        raise ValueError(f"data: expected a PyG Data with an edge_index (got {type(data).__name__})")
+    return data.edge_index, data.num_nodes
+
+
+def from_scipy(matrix: Any) -> tuple[Tensor, Sizes]:
+    """Read a SciPy sparse matrix or array."""
+    import scipy.sparse
+
+    if not scipy.sparse.issparse(matrix) or len(matrix.shape) != 2:
+        raise ValueError(f"matrix: expected a 2-D SciPy sparse matrix (got {type(matrix).__name__})")
+    coo = matrix.tocoo()
+    return torch.stack([torch.from_numpy(ids.astype("int64")) for ids in (coo.row, coo.col)]), coo.shape
+
+
+def from_torch_sparse(matrix: object) -> tuple[Tensor, Sizes]:
+    """Read a COO, CSR or CSC tensor without coalescing it."""
+    layouts = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc)
+    if not isinstance(matrix, Tensor) or matrix.layout not in layouts or matrix.dim() != 2:
+        raise ValueError(f"matrix: expected a 2-D COO, CSR or CSC tensor (got {_check.describe(matrix)})")
+    shape = (matrix.shape[0], matrix.shape[1])
+    if matrix.layout == torch.sparse_coo:
+        return matrix._indices(), shape
+    by_row = matrix.layout == torch.sparse_csr
+    indptr = matrix.crow_indices() if by_row else matrix.ccol_indices()
+    minor = matrix.col_indices() if by_row else matrix.row_indices()
+    major = (
+        torch.arange(indptr.numel() - 1, device=indptr.device)
+        .repeat_interleave(indptr.diff())
+        .to(minor.dtype)
+    )
+    return torch.stack([major, minor] if by_row else [minor, major]), shape
+
+
+def from_networkx(graph: Any) -> tuple[Tensor, int]:
+    """Read a NetworkX graph."""
+    networkx = sys.modules.get("networkx")
+    if networkx is None or not isinstance(graph, networkx.Graph):
+        raise ValueError(f"graph: expected a NetworkX graph (got {type(graph).__name__})")
+    position = {node: k for k, node in enumerate(graph.nodes)}
+    directed = graph if graph.is_directed() else graph.to_directed()
+    pairs = [(position[u], position[v]) for u, v in directed.edges()]
+    return torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).t(), len(position)
+
+
+def from_dgl(graph: Any) -> tuple[Tensor, int | Sizes]:
+    """Read a DGL graph of one relation, by its methods: DGL itself is not imported."""
+    if not all(hasattr(graph, name) for name in ("edges", "num_nodes", "canonical_etypes", "ntypes")):
+        raise ValueError(f"graph: expected a DGL graph (got {type(graph).__name__})")
+    if len(graph.canonical_etypes) != 1:
+        raise ValueError(f"graph: expected one relation (got {len(graph.canonical_etypes)})")
+    ((source, _, destination),) = graph.canonical_etypes
+    src, dst = graph.edges(order="eid")
+    return torch.stack([src, dst]), (graph.num_nodes(source), graph.num_nodes(destination))
+
+
+def to_pyg(edge_index: Tensor, num_nodes: int) -> Any:
+    """Write a PyG ``Data``."""
+    from torch_geometric.data import Data
+
+    return Data(edge_index=edge_index, num_nodes=num_nodes)
+
+
+def to_scipy(edge_index: Tensor, shape: Sizes, weight: Tensor | None) -> Any:
+    """Write a SciPy COO array, ones where no weight is given."""
+    import scipy.sparse
+
+    src, dst = edge_index.cpu().numpy()
+    values = torch.ones(len(src)) if weight is None else weight.detach().cpu()
+    return scipy.sparse.coo_array((values.numpy(), (src, dst)), shape=shape)
+
+
+def to_networkx(edge_index: Tensor, num_nodes: int) -> Any:
+    """Write a NetworkX ``MultiDiGraph``."""
+    networkx = require("networkx", "dev")
+    graph = networkx.MultiDiGraph()
+    graph.add_nodes_from(range(num_nodes))
+    graph.add_edges_from(edge_index.t().tolist())
+    return graph
+
+
+def to_dgl(edge_index: Tensor, num_nodes: int) -> Any:
+    """Write a DGL graph."""
+    dgl = require("dgl", "dgl")
+    return dgl.graph((edge_index[0], edge_index[1]), num_nodes=num_nodes)

@@ -1,0 +1,27 @@
+"""Sparse aggregation on a CSR sorted by destination: deterministic, without a compiler.
+
+Every operation takes tensors and chooses its backend from where they live (`gnnkit.kernels._backend`):
+Numba for CPU tensors, plain PyTorch elsewhere; ``GNNKIT_BACKEND=torch|numba`` overrides.
+"""
+
+if __name__ != "gnnkit.kernels":
+    raise ImportError("import gnnkit.kernels, not kernels")
+
+from gnnkit.kernels._backend import backend_name
+from gnnkit.kernels._csr import group_by, transpose_csr
+from gnnkit.kernels._gather_rows import gather_rows
+from gnnkit.kernels._sddmm import sddmm
+from gnnkit.kernels._segment_reduce import segment_reduce
+from gnnkit.kernels._segment_softmax import segment_softmax
+from gnnkit.kernels._spmm import spmm
+
+__all__ = [
+    "spmm",
+    "sddmm",
+    "segment_reduce",
+    "segment_softmax",
+    "gather_rows",
+    "group_by",
+    "transpose_csr",
+    "backend_name",
+]

@@ -1,0 +1,93 @@
+"""Checks of what a caller can get wrong: shapes and dtypes here at the call, values inside the loops.
+
+The loops of a backend verify every row pointer and every index that they follow (one predictable
+comparison an edge, beside D multiplications), so a wrong index is a ``ValueError`` and never a read
+outside a table. They only report *that* something is wrong; `csr_values` then says what.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+INDEX_DTYPES = (torch.int32, torch.int64)
+FLOAT_DTYPES = (torch.float32, torch.float64)
+
+
+def describe(value: object) -> str:
+    """Name a value the way an error message needs it."""
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} tensor of shape {list(value.shape)}"
+    return type(value).__name__
+
+
+def index_vector(name: str, value: object) -> None:
+    """Require a one-dimensional int32 or int64 tensor."""
+    if not isinstance(value, Tensor) or value.dim() != 1 or value.dtype not in INDEX_DTYPES:
+        raise ValueError(f"{name}: expected a 1-D int32 or int64 tensor (got {describe(value)})")
+
+
+def float_tensor(name: str, value: object, dims: tuple[int, ...]) -> None:
+    """Require a float32 or float64 tensor with one of the given numbers of dimensions."""
+    if not isinstance(value, Tensor) or value.dim() not in dims or value.dtype not in FLOAT_DTYPES:
+        shapes = " or ".join(f"{d}-D" for d in dims)
+        raise ValueError(f"{name}: expected a {shapes} float32 or float64 tensor (got {describe(value)})")
+
+
+def csr_shapes(indptr: object, indices: object) -> None:
+    """Require the shapes and dtypes of a CSR."""
+    index_vector("indptr", indptr)
+    index_vector("indices", indices)
+    assert isinstance(indptr, Tensor)
+    if indptr.numel() == 0:
+        raise ValueError("indptr: expected num_dst + 1 entries, at least 1 (got 0)")
+
+
+def transposed(transpose: object, num_edges: int) -> None:
+    """Require the triple ``(t_indptr, t_indices, t_perm)``."""
+    if not isinstance(transpose, tuple) or len(transpose) != 3:
+        raise ValueError(f"transpose: expected (t_indptr, t_indices, t_perm) (got {describe(transpose)})")
+    csr_shapes(transpose[0], transpose[1])
+    index_vector("t_perm", transpose[2])
+    for name, value in (("t_indices", transpose[1]), ("t_perm", transpose[2])):
+        if value.numel() != num_edges:
+            raise ValueError(f"{name}: expected {num_edges} entries, one an edge (got {value.numel()})")
+
+
+def same(names: str, *tensors: Tensor | None, dtype: bool = True) -> None:
+    """Require one device, and with ``dtype`` one dtype, for all tensors."""
+    present = [t for t in tensors if t is not None]
+    for what, values in (
+        ("device", {str(t.device) for t in present}),
+        ("dtype", {str(t.dtype) for t in present}),
+    ):
+        if len(values) > 1 and (dtype or what == "device"):
+            raise ValueError(f"{names}: expected one {what} (got {', '.join(sorted(values))})")
+
+
+def csr_values(indptr: Tensor, indices: Tensor, num_src: int) -> None:
+    """Require that pointers and indices describe a CSR over ``num_src`` source rows; O(N + E)."""
+    csr_pointers(indptr, indices.numel())
+    ids("indices", indices, num_src)
+
+
+def csr_pointers(indptr: Tensor, num_edges: int) -> None:
+    """Require pointers that run from 0 to the number of edges and never decrease; O(N)."""
+    first, last = int(indptr[0]), int(indptr[-1])
+    if first != 0 or last != num_edges:
+        raise ValueError(f"indptr: expected to run from 0 to the {num_edges} edges (got {first} to {last})")
+    falls = indptr.diff() < 0
+    if bool(falls.any()):
+        row = int(falls.nonzero()[0])
+        got = f"{int(indptr[row])} then {int(indptr[row + 1])} at row {row}"
+        raise ValueError(f"indptr: expected non-decreasing row pointers (got {got})")
+
+
+def ids(name: str, values: Tensor, bound: int) -> None:
+    """Require ``0 <= values < bound``; O(len(values))."""
+    if values.numel() == 0:
+        return
+    low, high = (int(v) for v in values.aminmax())
+    if low < 0 or high >= bound:
+        bad = low if low < 0 else high
+        raise ValueError(f"{name}: expected ids in [0, {bound}) (got {bad})")

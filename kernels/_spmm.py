@@ -1,0 +1,159 @@
+"""spmm: aggregate source rows into destination rows."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gnnkit.kernels import _check
+from gnnkit.kernels._backend import backend
+from gnnkit.kernels._csr import Transpose, row_of_entry, transpose_csr
+from gnnkit.kernels._extreme import extreme_backward
+from gnnkit.kernels._sddmm import sddmm_op
+
+REDUCES = ("sum", "mean", "max", "min")
+
+
+def spmm(
+    indptr: Tensor,
+    indices: Tensor,
+    x: Tensor,
+    values: Tensor | None = None,
+    reduce: str = "sum",
+    *,
+    transpose: Transpose | None = None,
+) -> Tensor:
+    r"""Aggregate the rows of ``x`` along the edges of a CSR sorted by destination.
+
+    .. math:: out_i = \mathrm{reduce}_{e \in row(i)} \; values_e \cdot x_{indices_e}
+
+    Rows without edges give 0 for every ``reduce``, and the gradient of max and min is split evenly over
+    ties, a maximum of exactly 0 counting as one more tie: both are PyG's rules. Destinations are served
+    row by row, without atomics, so results are deterministic, forward and backward.
+
+    Costs :math:`(E + N) D` reads and writes and no memory beyond the output.
+
+    Args:
+        indptr: ``[N_dst + 1]`` int32 or int64, where each destination's edges begin.
+        indices: ``[E]`` int32 or int64, the source of each edge.
+        x: ``[N_src, D]`` or ``[N_src, H, D]``, float32 or float64, any strides.
+        values: ``[E]``, or ``[E, H]`` when ``x`` has heads, in CSR order; None for ones.
+        reduce: ``"sum"``, ``"mean"`` (over the number of edges), ``"max"`` or ``"min"``.
+        transpose: ``(t_indptr, t_indices, t_perm)`` from `transpose_csr`, trusted to be the transpose; it
+            serves the backward pass, which builds it when None.
+
+    Returns:
+        ``[N_dst, D]`` or ``[N_dst, H, D]``.
+
+    Raises:
+        ValueError: Shapes, dtypes or devices do not fit, ``indptr`` decreases or does not end at E, or an
+            index lies outside ``[0, N_src)``.
+
+    Example:
+        >>> import torch
+        >>> from gnnkit.kernels import spmm
+        >>> indptr, indices = torch.tensor([0, 2, 3]), torch.tensor([0, 1, 1])
+        >>> spmm(indptr, indices, torch.tensor([[1.0], [10.0]])).tolist()
+        [[11.0], [10.0]]
+    """
+    _check.csr_shapes(indptr, indices)
+    _check.float_tensor("x", x, (2, 3))
+    if reduce not in REDUCES:
+        raise ValueError(f"reduce: expected one of {', '.join(REDUCES)} (got {reduce!r})")
+    if values is not None:
+        _check.float_tensor("values", values, (1, 2))
+        expected = [indices.shape[0]] if values.dim() == 1 else [indices.shape[0], x.shape[1]]
+        if list(values.shape) != expected or x.dim() < values.dim() + (values.dim() == 2):
+            shapes = "[E] or, for x [N, H, D], [E, H]"
+            raise ValueError(
+                f"values: expected {shapes} with E = {indices.shape[0]} for x of shape {list(x.shape)} "
+                f"(got shape {list(values.shape)})"
+            )
+    _check.same("x and values", x, values)
+    _check.same("indptr, indices, x and values", indptr, indices, x, values, dtype=False)
+    if transpose is not None:
+        _check.transposed(transpose, indices.shape[0])
+        if transpose[0].shape[0] != x.shape[0] + 1:
+            raise ValueError(
+                f"t_indptr: expected N_src + 1 = {x.shape[0] + 1} entries (got {transpose[0].shape[0]})"
+            )
+    # [N_src, H, D]: one head unless the values tell heads apart
+    heads = values.shape[1] if values is not None and values.dim() == 2 else 1
+    table = x.reshape(x.shape[0], heads, x.shape[1:].numel() // heads)
+    weight = values.unsqueeze(-1) if values is not None and values.dim() == 1 else values
+    out = spmm_op(indptr, indices, table, weight, reduce, *(transpose or (None, None, None)))
+    return out.reshape(indptr.shape[0] - 1, *x.shape[1:])
+
+
+@torch.library.custom_op("gnnkit::spmm", mutates_args=())
+def spmm_op(
+    indptr: Tensor,
+    indices: Tensor,
+    x: Tensor,
+    values: Tensor | None,
+    reduce: str,
+    t_indptr: Tensor | None,
+    t_indices: Tensor | None,
+    t_perm: Tensor | None,
+) -> Tensor:
+    out: Tensor = backend(x).spmm(indptr, indices, x, values, reduce)
+    return out
+
+
+@spmm_op.register_fake
+def _(
+    indptr: Tensor, indices: Tensor, x: Tensor, values: Tensor | None, reduce: str, *_: Tensor | None
+) -> Tensor:
+    return x.new_empty(indptr.shape[0] - 1, *x.shape[1:])
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    indptr, indices, x, values, ctx.reduce, t_indptr, t_indices, t_perm = inputs
+    ctx.num_src = x.shape[0]
+    extreme = ctx.reduce in ("max", "min")
+    # a sum without gradients for its values needs neither x nor the output: do not keep them alive
+    keep_x = x if extreme or (values is not None and ctx.needs_input_grad[3]) else None
+    keep_out = output if extreme else None
+    ctx.save_for_backward(indptr, indices, keep_x, values, keep_out, t_indptr, t_indices, t_perm)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    indptr, indices, x, values, out, *transpose = ctx.saved_tensors
+    if transpose[0] is None and ctx.needs_input_grad[2]:
+        transpose = transpose_csr(indptr, indices, ctx.num_src)
+    if out is not None:
+        dx, dvalues = extreme_backward(ctx, grad, indptr, indices, transpose, x, values, out)
+    else:
+        dx, dvalues = _linear_backward(ctx, grad, indptr, indices, transpose, x, values)
+    return None, None, dx, dvalues, None, None, None, None
+
+
+def _linear_backward(
+    ctx: Any,
+    grad: Tensor,
+    indptr: Tensor,
+    indices: Tensor,
+    transpose: Transpose,
+    x: Tensor | None,
+    values: Tensor | None,
+) -> tuple[Tensor | None, Tensor | None]:
+    dx = dvalues = None
+    share = 1 / indptr.diff().clamp(min=1).to(grad.dtype) if ctx.reduce == "mean" else None  # [N_dst]
+    if ctx.needs_input_grad[2]:
+        t_indptr, t_indices, t_perm = transpose
+        t_values = None if values is None else values.index_select(0, t_perm)  # [E, H]
+        if share is not None:  # the mean's 1/degree rides on the values: [E], not another pass over [N, D]
+            t_share = share.index_select(0, t_indices).unsqueeze(-1)
+            t_values = t_share if t_values is None else t_values * t_share
+        wide = grad.reshape(grad.shape[0], 1, -1) if t_values is None or t_values.shape[1] == 1 else grad
+        dx = spmm_op(t_indptr, t_indices, wide, t_values, "sum", None, None, None)
+        dx = dx.reshape(-1, *grad.shape[1:])
+    if values is not None and ctx.needs_input_grad[3]:
+        assert x is not None
+        dvalues = sddmm_op(indptr, indices, grad, x, *transpose)
+        if share is not None:
+            dvalues = dvalues * share.index_select(0, row_of_entry(indptr, indices)).unsqueeze(-1)
+    return dx, dvalues
+
+
+spmm_op.register_autograd(_backward, setup_context=_setup)

@@ -1,0 +1,111 @@
+"""The reference in plain PyTorch: any device, no care for memory. It defines what is right.
+
+Shapes are canonical here: ``x [N, H, D]``, ``values [E, H]`` or None, ``indptr [N_dst + 1]``,
+``indices [E]``. `gnnkit.kernels._numba` has the same functions and signatures.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gnnkit.kernels import _check
+
+
+def _rows(indptr: Tensor, indices: Tensor, num_cols: int) -> tuple[Tensor, Tensor]:
+    """Check a CSR and return the row and the column of every entry, both int64."""
+    _check.csr_values(indptr, indices, num_cols)
+    rows = torch.arange(indptr.numel() - 1, device=indptr.device)
+    # [E], [E]
+    return rows.repeat_interleave(indptr.diff()), indices.long()
+
+
+def _messages(x: Tensor, cols: Tensor, values: Tensor | None) -> Tensor:
+    # [E, H, D]
+    return x[cols] if values is None else x[cols] * values.unsqueeze(-1)
+
+
+def spmm(indptr: Tensor, indices: Tensor, x: Tensor, values: Tensor | None, reduce: str) -> Tensor:
+    """``out[i] = reduce over e in row i of values[e] * x[indices[e]]``, 0 for rows without entries."""
+    rows, cols = _rows(indptr, indices, len(x))
+    messages = _messages(x, cols, values)
+    out = x.new_zeros(indptr.numel() - 1, *x.shape[1:])
+    if reduce in ("sum", "mean"):
+        out = out.index_add(0, rows, messages)
+        return out / indptr.diff().clamp(min=1).view(-1, 1, 1) if reduce == "mean" else out
+    where = rows.view(-1, 1, 1).expand_as(messages)
+    return out.scatter_reduce(0, where, messages, f"a{reduce}", include_self=False)
+
+
+def extreme_ties(
+    indptr: Tensor, indices: Tensor, x: Tensor, weight: Tensor | None, extreme: Tensor
+) -> Tensor:
+    """Count the messages of each row that equal its extreme, and one more where that is exactly 0."""
+    rows, cols = _rows(indptr, indices, len(x))
+    hits = (_messages(x, cols, weight) == extreme[rows]).to(x.dtype)
+    return (extreme == 0).to(x.dtype).index_add(0, rows, hits)
+
+
+def spmm_masked(
+    indptr: Tensor,
+    indices: Tensor,
+    z: Tensor,
+    values: Tensor | None,
+    x: Tensor,
+    extreme: Tensor,
+    weight: Tensor | None,
+    to_src: bool,
+) -> Tensor:
+    """`spmm` with sum, over the messages that are their destination's extreme.
+
+    Rows of the CSR are sources with ``to_src``, else destinations; ``x`` belongs to the sources,
+    ``extreme`` to the destinations, ``z`` to the columns.
+    """
+    rows, cols = _rows(indptr, indices, len(z))
+    src, dst = (rows, cols) if to_src else (cols, rows)
+    mask = _messages(x, src, weight) == extreme[dst]
+    messages = _messages(z, cols, values).where(mask, 0)
+    return z.new_zeros(indptr.numel() - 1, *z.shape[1:]).index_add(0, rows, messages)
+
+
+def sddmm(indptr: Tensor, indices: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """``out[e, h] = a[i, h] . b[indices[e], h]`` for entry e of row i."""
+    rows, cols = _rows(indptr, indices, len(b))
+    return (a[rows] * b[cols]).sum(-1)
+
+
+def sddmm_masked(
+    indptr: Tensor, indices: Tensor, a: Tensor, b: Tensor, x: Tensor, extreme: Tensor, weight: Tensor | None
+) -> Tensor:
+    """`sddmm` over the messages that are their destination's extreme (rows are destinations)."""
+    rows, cols = _rows(indptr, indices, len(b))
+    mask = _messages(x, cols, weight) == extreme[rows]
+    return (a[rows] * b[cols]).where(mask, 0).sum(-1)
+
+
+def segment_softmax(logits: Tensor, indptr: Tensor) -> Tensor:
+    """Softmax over the entries of each row, a head at a time."""
+    _check.csr_pointers(indptr, len(logits))
+    num_rows = indptr.numel() - 1
+    rows = torch.arange(num_rows, device=indptr.device).repeat_interleave(indptr.diff())
+    where = rows.unsqueeze(-1).expand_as(logits)
+    zeros = logits.new_zeros(num_rows, logits.shape[1])
+    top = zeros.scatter_reduce(0, where, logits, "amax", include_self=False)
+    weight = (logits - top[rows]).exp()
+    return weight / zeros.index_add(0, rows, weight)[rows]
+
+
+def gather_rows(table: Tensor, ids: Tensor, out: Tensor) -> None:
+    """``out[k] = table[ids[k]]``; ``out`` lives where ``ids`` does."""
+    _check.ids("ids", ids, len(table))
+    if table.device == ids.device:
+        torch.index_select(table, 0, ids, out=out)
+    else:
+        out.copy_(table.index_select(0, ids.to(table.device)))
+
+
+def group_by(keys: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
+    """Stable grouping: the positions of key 0, then of key 1 …, and where each group begins."""
+    _check.ids("keys", keys, num_groups)
+    counts = torch.bincount(keys, minlength=num_groups)
+    return torch.cat([counts.new_zeros(1), counts.cumsum(0)]), keys.argsort(stable=True)
