@@ -19,9 +19,9 @@ Sizes = tuple[int, int]
 
 def check_edge_index(edge_index: object) -> None:
     """Require a dense ``[2, E]`` int32 or int64 tensor."""
-    dense = isinstance(edge_index, Tensor) and edge_index.layout == torch.strided
     if (
-        not dense
+        not isinstance(edge_index, Tensor)
+        or edge_index.layout != torch.strided
         or edge_index.dim() != 2
         or edge_index.shape[0] != 2
         or edge_index.dtype not in _check.INDEX_DTYPES
@@ -31,11 +31,11 @@ def check_edge_index(edge_index: object) -> None:
         )
 
 
-def sizes(edge_index: Tensor, num_nodes: object) -> Sizes:
+def sizes(edge_index: Any, num_nodes: Any) -> Sizes:
     """Return (num_src, num_dst), given or inferred, after checking every id against them."""
     if num_nodes is None and is_pyg_edge_index(edge_index):
         num_nodes = edge_index.sparse_size()  # (None, None) unless its maker said more
-    if num_nodes is None:
+    if num_nodes in (None, (None, None)):
         inferred = 1 + int(edge_index.max()) if edge_index.numel() else 0
         num_nodes = inferred, inferred
     pair = (num_nodes, num_nodes) if isinstance(num_nodes, int) else num_nodes
@@ -47,9 +47,7 @@ def sizes(edge_index: Tensor, num_nodes: object) -> Sizes:
         size = high + 1 if size is None else size
         if low < 0 or high >= size:
             bad = low if low < 0 else high
-            raise ValueError(
-                f"edge_index: expected {name} in [0, {size}) (got {bad}); is num_nodes too small?"
-            )
+            raise ValueError(f"edge_index: expected {name} in [0, {size}) (got {bad}); is num_nodes too small?")
         both.append(size)
     return both[0], both[1]
 
@@ -96,11 +94,12 @@ def from_pyg(data: Any) -> tuple[Tensor, int]:
 
 def from_scipy(matrix: Any) -> tuple[Tensor, Sizes]:
     """Read a SciPy sparse matrix or array."""
-    import scipy.sparse
+    from scipy.sparse import issparse
 
-    if not scipy.sparse.issparse(matrix) or len(matrix.shape) != 2:
+    sparse: bool = issparse(matrix)  # not used as a type guard: the stubs' guard knows neither ndim nor tocoo
+    if not sparse or matrix.ndim != 2:
         raise ValueError(f"matrix: expected a 2-D SciPy sparse matrix (got {type(matrix).__name__})")
-    coo = matrix.tocoo()
+    coo: Any = matrix.tocoo()
     return torch.stack([torch.from_numpy(ids.astype("int64")) for ids in (coo.row, coo.col)]), coo.shape
 
 
@@ -115,11 +114,7 @@ def from_torch_sparse(matrix: object) -> tuple[Tensor, Sizes]:
     by_row = matrix.layout == torch.sparse_csr
     indptr = matrix.crow_indices() if by_row else matrix.ccol_indices()
     minor = matrix.col_indices() if by_row else matrix.row_indices()
-    major = (
-        torch.arange(indptr.numel() - 1, device=indptr.device)
-        .repeat_interleave(indptr.diff())
-        .to(minor.dtype)
-    )
+    major = torch.arange(indptr.numel() - 1, device=indptr.device).repeat_interleave(indptr.diff()).to(minor.dtype)
     return torch.stack([major, minor] if by_row else [minor, major]), shape
 
 

@@ -43,18 +43,18 @@ class Adjacency:
         [[2.0], [5.0], [0.0]]
     """
 
-    __slots__ = ("indptr", "indices", "edge_ids", "num_src", "num_dst", "_transpose", "_inverse")
+    __slots__ = ("_inverse", "_transpose", "edge_ids", "indices", "indptr", "num_dst", "num_src")
 
     indptr: Tensor
     indices: Tensor
     edge_ids: Tensor
     num_src: int
     num_dst: int
+    _transpose: tuple[Tensor, Tensor, Tensor] | None
+    _inverse: Tensor | None
 
     def __init__(self) -> None:
-        raise TypeError(
-            "Adjacency: expected a constructor such as Adjacency.from_edge_index (got Adjacency())"
-        )
+        raise TypeError("Adjacency: expected a constructor such as Adjacency.from_edge_index (got Adjacency())")
 
     @classmethod
     def _make(cls, indptr: Tensor, indices: Tensor, edge_ids: Tensor, num_src: int) -> Adjacency:
@@ -64,8 +64,8 @@ class Adjacency:
         self.indices = indices.to(torch.int32 if fits else torch.int64).contiguous()
         self.edge_ids = edge_ids
         self.num_src, self.num_dst = num_src, indptr.numel() - 1
-        self._transpose: tuple[Tensor, Tensor, Tensor] | None = None
-        self._inverse: Tensor | None = None
+        self._transpose = None
+        self._inverse = None
         return self
 
     # ------------------------------------------------------------------ construction
@@ -159,11 +159,13 @@ class Adjacency:
         """Return a PyG ``Data`` with ``edge_index`` and ``num_nodes``."""
         return _convert.to_pyg(self.to_edge_index(), self._one_node_set("to_pyg"))
 
-    def to_scipy(self, weight: Tensor | None = None) -> scipy.sparse.coo_array:
+    def to_scipy(self, weight: Tensor | None = None) -> scipy.sparse.coo_array[Any, Any]:
         """Return a SciPy COO array with an entry (i, j) for every edge i → j, in edge order."""
-        return _convert.to_scipy(
-            self.to_edge_index(), (self.num_src, self.num_dst), self._edge_tensor(weight)
+        shape = (self.num_src, self.num_dst)
+        matrix: scipy.sparse.coo_array[Any, Any] = _convert.to_scipy(
+            self.to_edge_index(), shape, self._edge_tensor(weight)
         )
+        return matrix
 
     def to_torch_sparse(self, weight: Tensor | None = None) -> Tensor:
         """Return an uncoalesced COO tensor with an entry (i, j) for every edge i → j, in edge order."""
@@ -184,9 +186,7 @@ class Adjacency:
         """Return a copy on another device (itself if it is there already); the transpose moves along."""
         if torch.device(device) == self.device:
             return self
-        moved = self._make(
-            self.indptr.to(device), self.indices.to(device), self.edge_ids.to(device), self.num_src
-        )
+        moved = self._make(self.indptr.to(device), self.indices.to(device), self.edge_ids.to(device), self.num_src)
         if self._transpose is not None:
             t_indptr, t_indices, t_perm = (t.to(device) for t in self._transpose)
             moved._transpose = t_indptr, t_indices, t_perm
@@ -226,9 +226,7 @@ class Adjacency:
         if self._inverse is None:
             self._inverse = torch.empty_like(self.edge_ids)
             self._inverse[self.edge_ids] = torch.arange(self.num_edges, device=self.device)
-        return segment_softmax(logits.index_select(0, self.edge_ids), self.indptr).index_select(
-            0, self._inverse
-        )
+        return segment_softmax(logits.index_select(0, self.edge_ids), self.indptr).index_select(0, self._inverse)
 
     # ------------------------------------------------------------------ properties
 

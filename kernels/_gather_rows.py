@@ -3,10 +3,9 @@
 from typing import Any
 
 import torch
-from torch import Tensor
-
 from gnnkit.kernels import _check
 from gnnkit.kernels._backend import backend
+from torch import Tensor
 
 
 def gather_rows(table: Tensor, ids: Tensor, out: Tensor | None = None) -> Tensor:
@@ -46,9 +45,7 @@ def gather_rows(table: Tensor, ids: Tensor, out: Tensor | None = None) -> Tensor
             f"out: expected contiguous memory on {ids.device} (got strides {out.stride()} on {out.device})"
         )
     if torch.is_grad_enabled() and (table.requires_grad or out.requires_grad):
-        raise ValueError(
-            "out: expected tensors without gradients when writing into a buffer (got requires_grad)"
-        )
+        raise ValueError("out: expected tensors without gradients when writing into a buffer (got requires_grad)")
     backend(ids).gather_rows(table.contiguous(), ids, out)
     return out
 

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-
 from gnnkit.kernels import _check, _loops
 from gnnkit.kernels._threads import edge_bounds, even_bounds, run
+from torch import Tensor
 
 
 def _array(tensor: Tensor | None) -> Any:
@@ -44,9 +43,7 @@ def spmm(indptr: Tensor, indices: Tensor, x: Tensor, values: Tensor | None, redu
     return out
 
 
-def extreme_ties(
-    indptr: Tensor, indices: Tensor, x: Tensor, weight: Tensor | None, extreme: Tensor
-) -> Tensor:
+def extreme_ties(indptr: Tensor, indices: Tensor, x: Tensor, weight: Tensor | None, extreme: Tensor) -> Tensor:
     """See `gnnkit.kernels._torch.extreme_ties`."""
     out = torch.empty_like(extreme, memory_format=torch.contiguous_format)
     args = _array(x), _array(weight), _array(extreme), out.numpy()

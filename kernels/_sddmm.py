@@ -3,16 +3,13 @@
 from typing import Any
 
 import torch
-from torch import Tensor
-
 from gnnkit.kernels import _check
 from gnnkit.kernels._backend import backend
 from gnnkit.kernels._csr import Transpose, transpose_csr
+from torch import Tensor
 
 
-def sddmm(
-    indptr: Tensor, indices: Tensor, a: Tensor, b: Tensor, *, transpose: Transpose | None = None
-) -> Tensor:
+def sddmm(indptr: Tensor, indices: Tensor, a: Tensor, b: Tensor, *, transpose: Transpose | None = None) -> Tensor:
     r"""Multiply the rows at the two ends of every edge (sampled dense-dense matrix product).
 
     .. math:: out_e = a_i \cdot b_{indices_e}, \quad e \in row(i)
@@ -51,9 +48,7 @@ def sddmm(
     if transpose is not None:
         _check.transposed(transpose, indices.shape[0])
         if transpose[0].shape[0] != b.shape[0] + 1:
-            raise ValueError(
-                f"t_indptr: expected N_src + 1 = {b.shape[0] + 1} entries (got {transpose[0].shape[0]})"
-            )
+            raise ValueError(f"t_indptr: expected N_src + 1 = {b.shape[0] + 1} entries (got {transpose[0].shape[0]})")
     # [N, H, D]
     left, right = (t.unsqueeze(1) if t.dim() == 2 else t for t in (a, b))
     out: Tensor = sddmm_op(indptr, indices, left, right, *(transpose or (None, None, None)))

@@ -3,13 +3,12 @@
 from typing import Any
 
 import torch
-from torch import Tensor
-
 from gnnkit.kernels import _check
 from gnnkit.kernels._backend import backend
 from gnnkit.kernels._csr import Transpose, row_of_entry, transpose_csr
 from gnnkit.kernels._extreme import extreme_backward
 from gnnkit.kernels._sddmm import sddmm_op
+from torch import Tensor
 
 REDUCES = ("sum", "mean", "max", "min")
 
@@ -74,14 +73,12 @@ def spmm(
     if transpose is not None:
         _check.transposed(transpose, indices.shape[0])
         if transpose[0].shape[0] != x.shape[0] + 1:
-            raise ValueError(
-                f"t_indptr: expected N_src + 1 = {x.shape[0] + 1} entries (got {transpose[0].shape[0]})"
-            )
+            raise ValueError(f"t_indptr: expected N_src + 1 = {x.shape[0] + 1} entries (got {transpose[0].shape[0]})")
     # [N_src, H, D]: one head unless the values tell heads apart
     heads = values.shape[1] if values is not None and values.dim() == 2 else 1
     table = x.reshape(x.shape[0], heads, x.shape[1:].numel() // heads)
     weight = values.unsqueeze(-1) if values is not None and values.dim() == 1 else values
-    out = spmm_op(indptr, indices, table, weight, reduce, *(transpose or (None, None, None)))
+    out: Tensor = spmm_op(indptr, indices, table, weight, reduce, *(transpose or (None, None, None)))
     return out.reshape(indptr.shape[0] - 1, *x.shape[1:])
 
 
@@ -101,9 +98,7 @@ def spmm_op(
 
 
 @spmm_op.register_fake
-def _(
-    indptr: Tensor, indices: Tensor, x: Tensor, values: Tensor | None, reduce: str, *_: Tensor | None
-) -> Tensor:
+def _(indptr: Tensor, indices: Tensor, x: Tensor, values: Tensor | None, reduce: str, *_: Tensor | None) -> Tensor:
     return x.new_empty(indptr.shape[0] - 1, *x.shape[1:])
 
 

@@ -7,9 +7,8 @@ Shapes are canonical here: ``x [N, H, D]``, ``values [E, H]`` or None, ``indptr 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-
 from gnnkit.kernels import _check
+from torch import Tensor
 
 
 def _rows(indptr: Tensor, indices: Tensor, num_cols: int) -> tuple[Tensor, Tensor]:
@@ -37,9 +36,7 @@ def spmm(indptr: Tensor, indices: Tensor, x: Tensor, values: Tensor | None, redu
     return out.scatter_reduce(0, where, messages, f"a{reduce}", include_self=False)
 
 
-def extreme_ties(
-    indptr: Tensor, indices: Tensor, x: Tensor, weight: Tensor | None, extreme: Tensor
-) -> Tensor:
+def extreme_ties(indptr: Tensor, indices: Tensor, x: Tensor, weight: Tensor | None, extreme: Tensor) -> Tensor:
     """Count the messages of each row that equal its extreme, and one more where that is exactly 0."""
     rows, cols = _rows(indptr, indices, len(x))
     hits = (_messages(x, cols, weight) == extreme[rows]).to(x.dtype)

@@ -1,1 +1,22 @@
-"""Filled below."""
+"""Training: frozen configs, one loop, metrics, atomic checkpoints with exact resume."""
+
+from gnnkit.train._checkpoint import load_checkpoint, save_checkpoint
+from gnnkit.train._config import TrainConfig, override
+from gnnkit.train._loop import FitResult, Task, evaluate, fit, seed_everything
+from gnnkit.train._metrics import METRICS, Metric
+from gnnkit.train._node import NodeClassification
+
+__all__ = [
+    "TrainConfig",
+    "override",
+    "fit",
+    "evaluate",
+    "FitResult",
+    "Task",
+    "NodeClassification",
+    "METRICS",
+    "Metric",
+    "save_checkpoint",
+    "load_checkpoint",
+    "seed_everything",
+]

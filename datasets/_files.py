@@ -1,0 +1,106 @@
+"""Raw files to processed ones: checked by checksum, processed once, nothing half-written."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from gnnkit.datasets._root import cache_dir
+
+
+def digest(paths: list[Path]) -> str:
+    """Return the SHA-256 over the names and contents of files, as 64 hexadecimal digits."""
+    total = hashlib.sha256()
+    for path in sorted(paths):
+        total.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def verify(name: str, paths: list[Path], expected: str) -> None:
+    """Require that files are the published ones, before anything in them is unpickled.
+
+    Raises:
+        ValueError: Their digest differs: truncated, altered, or another release.
+    """
+    if (got := digest(paths)) != expected:
+        raise ValueError(
+            f"{name}: expected the published raw files, SHA-256 {expected[:16]}…, in {paths[0].parent} "
+            f"(got {got[:16]}…): remove the folder to download it again"
+        )
+
+
+def fetch(name: str, folder: Path, download: Callable[[Path], None], check: Callable[[Path], None]) -> None:
+    """Download raw files into ``folder``, which appears complete and checked or not at all.
+
+    Args:
+        name: The dataset, for messages.
+        folder: Where the raw files belong.
+        download: Writes the files into the folder that it is given.
+        check: Raises when the files in the folder that it is given are not right.
+
+    Raises:
+        FileNotFoundError: The files are missing and cannot be had; names the folder and the command.
+    """
+    hint = f"gnnkit datasets {name} --download --root {folder.parents[2]}"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise FileNotFoundError(
+            f"{name}: expected raw files in {folder} (got none, and the folder is not writable: {error.strerror}); "
+            f"choose another with --root, or where there is a network run: {hint}"
+        ) from error
+    try:
+        download(scratch)
+        check(scratch)
+        if folder.exists():
+            shutil.rmtree(folder)
+        scratch.rename(folder)
+    except Exception as error:  # whatever the network library raises
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise FileNotFoundError(
+            f"{name}: expected raw files in {folder} (got none, and the download failed: {reason}); "
+            f"where there is a network run: {hint}"
+        ) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def processed(cls: type, label: str, source_digest: str, /, **kwargs: Any) -> Any:
+    """Make a PyG dataset whose processed files lie in the user's cache, whatever folder holds the raw ones.
+
+    The folder is keyed by the digest of the raw files and the versions that wrote it, and it is renamed
+    into place when complete: a killed process leaves nothing that a later one would read.
+    """
+    versions = f"torch{version('torch')}-pyg{version('torch-geometric')}"
+    key = f"{label}-{source_digest[:16]}-{versions}"
+    folder = cache_dir() / "processed" / key
+    if folder.exists():
+        return _located(cls, folder)(**kwargs)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{label}-", dir=folder.parent) as scratch:
+        target = Path(scratch) / "processed"
+        with _quiet():
+            dataset = _located(cls, target)(**kwargs)
+        with contextlib.suppress(OSError):  # another process was faster, with the same content
+            os.rename(target, folder)  # noqa: PTH104 (Path.rename replaces on some systems)
+    return dataset
+
+
+def _located(cls: type, folder: Path) -> type:
+    return type(cls.__name__, (cls,), {"processed_dir": property(lambda _: str(folder))})
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep PyG's "Processing…" off the terminal."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        yield

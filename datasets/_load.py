@@ -1,0 +1,62 @@
+"""The registry: which family serves a name."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from typing import Any
+
+from gnnkit.datasets import _embedded, _planetoid
+from gnnkit.datasets._card import Card
+from gnnkit.datasets._root import data_root
+
+_FAMILIES: tuple[Any, ...] = (_embedded, _planetoid)
+_CARDS: dict[str, Card] = {name: facts for family in _FAMILIES for name, facts in family.CARDS.items()}
+
+
+def names() -> list[str]:
+    """Return the names that `load` takes."""
+    return list(_CARDS)
+
+
+def card(name: str) -> Card:
+    """Return the card of a dataset without loading it.
+
+    Raises:
+        ValueError: No dataset has this name; the message suggests the nearest one.
+    """
+    if name in _CARDS:
+        return _CARDS[name]
+    near = difflib.get_close_matches(str(name), names(), n=1)
+    suggestion = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"dataset: expected one of {', '.join(names())} (got {name!r}){suggestion}")
+
+
+def load(name: str, root: str | os.PathLike[str] | None = None) -> Any:
+    """Load a dataset as a PyG ``Data`` with a ``card`` (task, metric, splits, source, licence).
+
+    Embedded sets need no files. The others are read from ``root`` in the layout of their PyG loader, and
+    downloaded into it when missing. Raw files are checked against their published checksum before they are
+    unpickled, and may be read-only: processed files go to the user's cache.
+
+    Args:
+        name: One of `names()`.
+        root: Folder of the raw data; None for ``GNNKIT_DATA``, else the user's cache.
+
+    Raises:
+        ValueError: Unknown name, or raw files that differ from the published ones.
+        FileNotFoundError: Files are missing and cannot be downloaded; names the folder and the command.
+
+    Example:
+        >>> from gnnkit.datasets import load
+        >>> data = load("karate")
+        >>> data.num_nodes, data.card.metric, data.card.split(data, seed=0).sizes
+        (34, 'accuracy', (4, 10, 20))
+    """
+    facts = card(name)
+    family = next(family for family in _FAMILIES if name in family.CARDS)
+    data = family.load(name, data_root(root))
+    data.card = facts
+    found = (data.num_nodes, data.num_edges, data.num_features)
+    assert found == (facts.num_nodes, facts.num_edges, facts.num_features), f"{name}: the card is wrong: {found}"
+    return data

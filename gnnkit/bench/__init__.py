@@ -1,0 +1,34 @@
+"""The benchmark: protocol, recipes, results store, tables, plots and report."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from gnnkit.bench._models import MODELS, ModelConfig
+from gnnkit.bench._recipes import BenchConfig, recipe
+from gnnkit.bench._run import Progress, run_benchmark
+from gnnkit.bench._store import RunRecord, find_runs, read_run
+from gnnkit.bench._summary import Summary, summarise
+
+if TYPE_CHECKING:
+    from gnnkit.bench._report import write_report
+
+__all__ = [
+    "run_benchmark",
+    "Progress",
+    "recipe",
+    "BenchConfig",
+    "ModelConfig",
+    "MODELS",
+    "RunRecord",
+    "read_run",
+    "find_runs",
+    "Summary",
+    "summarise",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "write_report":  # matplotlib loads only for those who draw
+        return importlib.import_module("gnnkit.bench._report").write_report
+    raise AttributeError(f"module 'gnnkit.bench' has no attribute {name!r}")

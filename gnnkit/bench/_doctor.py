@@ -1,0 +1,70 @@
+"""What `gnnkit doctor` finds out."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from importlib import import_module
+from pathlib import Path
+
+import torch
+
+from gnnkit import datasets, kernels
+from gnnkit.bench import _provenance as provenance
+
+_OPTIONAL = {"ogb": "ogb", "dgl": "dgl", "cupy": "cuda12 or cuda13"}
+
+
+def examine() -> tuple[dict[str, str], bool]:
+    """Return findings by name, and whether everything that gnnkit needs works."""
+    facts = provenance.versions()
+    facts["commit"] = provenance.commit()
+    facts["hardware"] = provenance.hardware()
+    checks = {"kernels": _kernels, "data root": _root, "cache": _cache}
+    healthy = True
+    for name, check in checks.items():
+        try:
+            facts[name] = check()
+        except Exception as error:
+            facts[name] = f"BROKEN: {type(error).__name__}: {error}"
+            healthy = False
+    facts["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    for module, extra in _OPTIONAL.items():
+        facts[module] = _optional(module, extra)
+    return facts, healthy
+
+
+def _kernels() -> str:
+    """Compare the backend that serves CPU tensors with a dense product."""
+    indptr, indices = torch.tensor([0, 2, 2, 3]), torch.tensor([1, 2, 0])
+    x = torch.arange(12, dtype=torch.float64).view(3, 4)
+    dense = torch.tensor([[0.0, 1, 1], [0, 0, 0], [1, 0, 0]], dtype=torch.float64)
+    if not torch.equal(kernels.spmm(indptr, indices, x), dense @ x):
+        raise RuntimeError("spmm differs from the dense product")
+    return f"{kernels.backend_name(x)} serves CPU tensors, {torch.get_num_threads()} threads, spmm is right"
+
+
+def _root() -> str:
+    root = datasets.data_root()
+    wanted = [c for c in map(datasets.card, datasets.names()) if c.folder]
+    there = [c.name for c in wanted if c.folder and (root / c.folder).is_dir()]
+    writable = "writable" if os.access(root, os.W_OK) else "not writable or absent"
+    return f"{root} ({writable}); raw files of {', '.join(there) or 'no dataset'}"
+
+
+def _cache() -> str:
+    folder = datasets.cache_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder):
+        pass
+    size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+    return f"{folder} (writable, {size / 1e6:.1f} MB)"
+
+
+def _optional(module: str, extra: str) -> str:
+    try:
+        return f"installed, {getattr(import_module(module), '__version__', 'version unknown')}"
+    except ModuleNotFoundError:
+        return f"not installed (extra {extra})"
+    except Exception as error:  # a broken wheel raises anything
+        return f"installed but does not import: {type(error).__name__}: {error}".splitlines()[0]

@@ -1,0 +1,123 @@
+"""The report as one HTML page that needs no network and no script."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from gnnkit.bench._plots import svg_text
+from gnnkit.bench._summary import joined, order, run_labels, summarise
+from gnnkit.bench._tables import NUMBERS, TEST, duration, memory, table_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gnnkit.bench._store import RunRecord
+
+
+def html_text(records: Sequence[RunRecord]) -> str:
+    """Give the report as an HTML page, identical bytes for identical runs.
+
+    Runs without a finished seed are listed as unfinished.
+
+    Args:
+        records: Runs, at least one of them with a finished seed.
+
+    Raises:
+        ValueError: If no run has a finished seed.
+    """
+    finished = sorted((record for record in records if record.results), key=lambda r: order(summarise(r)))
+    unfinished = [record for record in records if not record.results]
+    if not finished:
+        got = f"{len(unfinished)} without" if unfinished else "no runs"
+        raise ValueError(f"expected at least one run with a finished seed (got {got})")
+    header, rows = table_rows([summarise(record) for record in finished])
+    runs = [_run(record, label) for record, label in zip(finished, run_labels(finished), strict=True)]
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    source = files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(source).render(
+        header=header,
+        rows=rows,
+        test_column=TEST,
+        numbers=NUMBERS,
+        figure=Markup(svg_text(finished)),  # matplotlib has escaped every text in it
+        runs=runs,
+        unfinished=[{"name": record.folder.name, "command": command(record)} for record in unfinished],
+        provenance=_provenance(finished),
+        datasets=len({record.spec["dataset"] for record in finished}),
+        seeds=sum(len(record.results) for record in finished),
+    )
+
+
+def command(record: RunRecord) -> str:
+    """Give the command that repeats a run, quoted for a POSIX shell."""
+    words = ["gnnkit", "bench", record.spec["dataset"], "--model", record.spec["model"]]
+    if record.results:
+        # `--seeds n` means seeds 0 to n - 1; an interrupted run may have gaps below its last seed.
+        words += ["--seeds", str(max(result["seed"] for result in record.results) + 1)]
+    for override in record.spec["overrides"]:
+        words += ["--set", override]
+    return shlex.join(words)
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Give a nested configuration as dotted paths, as ``--set`` takes them, and JSON values."""
+    for name, value in config.items():
+        if isinstance(value, dict) and value:
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _run(record: RunRecord, label: str) -> dict[str, Any]:
+    spec = record.spec
+    return {
+        "label": label,
+        "name": record.folder.name,
+        "dataset": spec["dataset"],
+        "task": spec["task"],
+        "metric": spec["metric"],
+        "recipe": spec["recipe"],
+        "overrides": spec["overrides"],
+        "config": list(flatten(spec["config"])),
+        "command": command(record),
+        "seeds": [
+            {
+                "seed": result["seed"],
+                "scores": [f"{100 * result[split]:.2f}" for split in ("test", "valid", "train")],
+                "best_epoch": result["best_epoch"],
+                "epochs_run": result["epochs_run"],
+                "time": duration(result["wall_seconds"]),
+                "memory": memory(result["peak_memory_bytes"]),
+            }
+            for result in record.results
+        ],
+    }
+
+
+def _provenance(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """Give each distinct provenance once, with the names of the runs it holds for."""
+    groups: dict[str, dict[str, Any]] = {}
+    for record in records:
+        summary = summarise(record)
+        facts = {
+            "Commit": summary.commit,
+            "Device": summary.device,
+            "Hardware": record.spec["hardware"],
+            "Backend": joined(result["backend"] for result in record.results),
+            "Versions": " · ".join(f"{name} {version}" for name, version in summary.versions.items()),
+        }
+        group = groups.setdefault(json.dumps(facts), {"facts": facts, "runs": []})
+        group["runs"].append(record.folder.name)
+    return list(groups.values())

@@ -1,0 +1,188 @@
+"""Result tables for the terminal, a spreadsheet, a paper and a README, all from the same rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from gnnkit.bench._summary import Summary, joined, order, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TEST = 2  # the column of the test metric, the one in which the best is marked
+NUMBERS = range(2, 7)  # columns aligned to the right
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "±": r"$\pm$",
+    "–": "--",
+    "[": "{[}",  # a row that begins with [ or * would be read as an argument of the \\\\ above it
+    "*": "{*}",
+}
+# Entities rather than backslashes for the three HTML characters: not every Markdown dialect knows "\<".
+_MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {mark: "\\" + mark for mark in "\\`*_[]|"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run as text cells, in the columns of the header, and whether it is its dataset's best."""
+
+    dataset: str
+    cells: list[str]
+    best: bool
+
+
+def table_rows(summaries: Sequence[Summary]) -> tuple[list[str], list[Row]]:
+    """Give the header and the rows that every table shows, sorted by dataset and model.
+
+    The best of a dataset is the highest mean test metric as printed, so runs that print alike tie; a
+    dataset with a single run has no best. Overrides take a column only if some run has them.
+    """
+    summaries = sorted(summaries, key=order)
+    with_overrides = any(summary.overrides for summary in summaries)
+    header = ["Dataset", "Model", "Test (%)", "Valid (%)", "Seeds", "Time", "Memory", "Metric"]
+    rows = []
+    for summary in summaries:
+        rivals = [
+            round(100 * other.test_mean, 2)
+            for other in summaries
+            if (other.dataset, other.metric) == (summary.dataset, summary.metric)
+        ]
+        cells = [
+            summary.dataset,
+            summary.model,
+            percent(summary.test_mean, summary.test_std),
+            percent(summary.valid_mean, summary.valid_std),
+            str(len(summary.seeds)),
+            duration(summary.wall_seconds),
+            memory(summary.peak_memory_bytes),
+            summary.metric,
+        ]
+        if with_overrides:
+            cells.append(" ".join(summary.overrides))
+        best = len(rivals) > 1 and round(100 * summary.test_mean, 2) == max(rivals)
+        rows.append(Row(summary.dataset, cells, best))
+    return header + ["Overrides"] * with_overrides, rows
+
+
+def terminal_table(summaries: Sequence[Summary]) -> Table:
+    """Give the results as a table for a `rich` console."""
+    header, rows = table_rows(summaries)
+    caption = "Mean ± standard deviation over seeds; bold: highest mean of its dataset."
+    table = Table(box=SIMPLE_HEAD, caption=caption, pad_edge=False, collapse_padding=True)
+    for column, name in enumerate(header):
+        # Numbers keep to one line; where a terminal is narrow, names and overrides fold.
+        number = column in NUMBERS
+        table.add_column(name, justify="right" if number else "left", no_wrap=number, overflow="fold")
+    for position, row in enumerate(rows):
+        last_of_group = position + 1 < len(rows) and rows[position + 1].dataset != row.dataset
+        # Text objects, because rich would read square brackets in a plain string as markup.
+        styled = [
+            Text(cell, style="bold green" if row.best and column == TEST else "")
+            for column, cell in enumerate(row.cells)
+        ]
+        table.add_row(*styled, end_section=last_of_group)
+    return table
+
+
+def csv_text(summaries: Sequence[Summary]) -> str:
+    """Give the results as CSV, one run a line, every field of `Summary`, metrics as fractions.
+
+    Seeds are separated by spaces; versions and overrides are JSON; a missing deviation is empty.
+    """
+    buffer = io.StringIO()
+    names = [field.name for field in fields(Summary)]
+    writer = csv.DictWriter(buffer, names, lineterminator="\n")
+    writer.writeheader()
+    for summary in sorted(summaries, key=order):
+        row = to_json(summary)
+        row["seeds"] = " ".join(map(str, summary.seeds))
+        row["versions"] = json.dumps(summary.versions, sort_keys=True, ensure_ascii=False)
+        row["overrides"] = json.dumps(summary.overrides, ensure_ascii=False)
+        writer.writerow(row)
+    return buffer.getvalue()
+
+
+def latex_text(summaries: Sequence[Summary]) -> str:
+    """Give the results as a LaTeX tabular (package booktabs) with the best of each dataset in bold."""
+    header, rows = table_rows(summaries)
+    columns = "".join("r" if column in NUMBERS else "l" for column in range(len(header)))
+    # A line break would end the comment and let the rest of a name into the document.
+    commits = " ".join(joined(summary.commit for summary in summaries).split())
+    lines = [
+        f"% Commit: {commits}",
+        "% Mean and sample standard deviation over seeds, in percent; needs \\usepackage{booktabs}.",
+        f"\\begin{{tabular}}{{{columns}}}",
+        "\\toprule",
+        _latex_line(header),
+    ]
+    previous = None
+    for row in rows:
+        if row.dataset != previous:
+            lines.append("\\midrule")
+        previous = row.dataset
+        lines.append(_latex_line(row.cells, bold=TEST if row.best else None))
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
+
+
+def markdown_text(summaries: Sequence[Summary]) -> str:
+    """Give the results as a Markdown table with the best of each dataset in bold."""
+    header, rows = table_rows(summaries)
+    rule = ["---:" if column in NUMBERS else "---" for column in range(len(header))]
+    lines = [header, rule]
+    for row in rows:
+        cells = [_escape(cell, _MARKDOWN) for cell in row.cells]
+        if row.best:
+            cells[TEST] = f"**{cells[TEST]}**"
+        lines.append(cells)
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def percent(mean: float, std: float | None) -> str:
+    """Write two fractions as ``81.52 ± 0.71`` percent, with a dash for a missing deviation."""
+    return f"{100 * mean:.2f} ± {'–' if std is None else f'{100 * std:.2f}'}"
+
+
+def duration(seconds: float) -> str:
+    """Write seconds in the largest unit that gives at least one: ``59.3 s``, ``4.1 min``, ``2.0 h``."""
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def memory(count: int) -> str:
+    """Write bytes in MiB or, from one GiB on, in GiB."""
+    return f"{count / 2**20:.0f} MiB" if count < 2**30 else f"{count / 2**30:.2f} GiB"
+
+
+def _latex_line(cells: list[str], bold: int | None = None) -> str:
+    texts = [_escape(cell, _LATEX) for cell in cells]
+    if bold is not None:
+        texts[bold] = f"\\textbf{{{texts[bold]}}}"
+    return " & ".join(texts) + r" \\"
+
+
+def _escape(text: str, replacements: dict[str, str]) -> str:
+    """Replace special characters in one pass; a table cell is one line, so breaks become spaces."""
+    return re.sub(".", lambda match: replacements.get(match[0], match[0]), " ".join(text.split()))

@@ -1,0 +1,202 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="gnnkit",
+    help="Train and evaluate graph neural networks by honest, resumable protocols.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_debug = False
+
+Root = Annotated[str | None, typer.Option(help="Folder of the raw data; default GNNKIT_DATA, else the user's cache.")]
+
+
+@app.callback(no_args_is_help=True)
+def _main(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+    global _debug
+    _debug = debug
+
+
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(help="A dataset; `gnnkit datasets` lists them.")],
+    model: Annotated[str, typer.Option("--model", help="A model; `gnnkit models` lists them.")],
+    seeds: Annotated[int, typer.Option(min=1, help="Run the seeds 0 … SEEDS - 1.")] = 10,
+    root: Root = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<number>.")] = "auto",
+    settings: Annotated[list[str] | None, typer.Option("--set", help="path=value, e.g. train.lr=0.02.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the stored runs.")] = Path("runs"),
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here as well.")] = None,
+) -> None:
+    """Train and test a model on a dataset over seeds; the same command continues an interrupted run."""
+    from gnnkit.bench import run_benchmark, summarise
+    from gnnkit.bench._progress import watch
+    from gnnkit.bench._summary import to_json
+    from gnnkit.bench._tables import terminal_table
+
+    console = _console()
+    with watch(console, f"{name} {model}", seeds) as progress:
+        record = run_benchmark(
+            name,
+            model,
+            seeds=range(seeds),
+            root=root,
+            device=device,
+            overrides=settings or (),
+            out=out,
+            progress=progress,
+        )
+    summary = summarise(record)
+    console.print(terminal_table([summary]))
+    console.print(f"stored in {record.folder}", highlight=False, soft_wrap=True)
+    if json_file is not None:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps(to_json(summary), indent=2) + "\n")
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of runs such as runs/.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the report to.")] = Path("report"),
+) -> None:
+    """Print the table of stored runs and write it as CSV, LaTeX, PNG curves and one HTML page."""
+    from gnnkit.bench import find_runs, summarise, write_report
+    from gnnkit.bench._tables import terminal_table
+
+    records = find_runs(runs)
+    paths = write_report(records, out)
+    console = _console()
+    console.print(terminal_table([summarise(record) for record in records if record.results]))
+    for path in paths:
+        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def datasets(
+    name: Annotated[str | None, typer.Argument(help="Show this dataset's card.")] = None,
+    download: Annotated[bool, typer.Option("--download", help="Fetch and process it now.")] = False,
+    root: Root = None,
+) -> None:
+    """List the datasets, or show one with its task, metric, splits, source and licence."""
+    from gnnkit import datasets as sets
+
+    console = _console()
+    if name is None:
+        if download:
+            raise ValueError("--download: expected the name of a dataset (got none)")
+        columns = ("name", "nodes", "edges", "features", "classes", "metric", "raw files")
+        cards = [sets.card(each) for each in sets.names()]
+        rows = [
+            (c.name, f"{c.num_nodes:,}", f"{c.num_edges:,}", f"{c.num_features:,}", f"{c.num_classes}", c.metric)
+            for c in cards
+        ]
+        places = [f"<root>/{c.folder}" if c.folder else "embedded" for c in cards]
+        _print_table(console, columns, [(*row, place) for row, place in zip(rows, places, strict=True)])
+        return
+    card = sets.card(name)
+    if download:
+        sets.load(name, root)
+    facts = {
+        "title": card.title,
+        "task": card.task,
+        "metric": card.metric,
+        "size": f"{card.num_nodes:,} nodes, {card.num_edges:,} edges (directed), "
+        f"{card.num_features:,} features, {card.num_classes} classes",
+        "splits": card.splits,
+        "source": card.source,
+        "licence": card.licence,
+        "raw files": str(sets.data_root(root) / card.folder) if card.folder else "none needed",
+    }
+    _print_facts(console, facts)
+
+
+@app.command()
+def models() -> None:
+    """List the models of the benchmark."""
+    from gnnkit.bench._models import ABOUT
+
+    _print_facts(_console(), ABOUT)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this installation consists of and whether its parts work."""
+    from gnnkit.bench._doctor import examine
+
+    facts, healthy = examine()
+    _print_facts(_console(), facts)
+    if not healthy:
+        raise typer.Exit(1)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; the process exits with 0, with 1 after an error, with 130 after Ctrl-C."""
+    # Waiting threads that spin take the core from the thread they wait for when other programs run:
+    # 30 times slower epochs were seen on two busy cores. It must be set before torch loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    code: Any = 0
+    try:
+        code = app(arguments, prog_name="gnnkit", standalone_mode=False)
+    except KeyboardInterrupt:
+        code = 130
+    except Exception as error:
+        if _debug:
+            raise
+        usage = getattr(error, "format_message", None)  # typer's own errors; their class moved between releases
+        if usage is not None:
+            _fail(usage(), getattr(error, "exit_code", 2))
+        expected = isinstance(error, ValueError | OSError | ImportError | FloatingPointError)
+        kind = "" if expected else f"unexpected {type(error).__name__} (--debug shows where): "
+        _fail(kind + str(error), 1)
+    if code == 130:
+        _fail("interrupted; the same command continues", 130)
+    sys.exit(code or 0)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"gnnkit: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console()
+
+
+def _print_table(console: Any, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        numeric = column in ("nodes", "edges", "features", "classes")
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _print_facts(console: Any, facts: dict[str, str]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        table.add_row(name, value)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

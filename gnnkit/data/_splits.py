@@ -1,0 +1,90 @@
+"""Which nodes train, validate and test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Split:
+    """Three disjoint sets of node ids, each an int64 tensor.
+
+    Raises:
+        ValueError: A set is empty, not int64 and 1-D, or two sets share a node.
+
+    Example:
+        >>> import torch
+        >>> from gnnkit.data import Split
+        >>> Split(torch.tensor([0]), torch.tensor([1]), torch.tensor([2, 3])).sizes
+        (1, 1, 2)
+    """
+
+    train: Tensor
+    valid: Tensor
+    test: Tensor
+
+    def __post_init__(self) -> None:
+        for name, ids in (("train", self.train), ("valid", self.valid), ("test", self.test)):
+            if ids.dim() != 1 or ids.dtype != torch.int64 or ids.numel() == 0:
+                got = f"{ids.dtype} of shape {list(ids.shape)}"
+                raise ValueError(f"{name}: expected at least one int64 node id in one dimension (got {got})")
+        together = torch.cat([self.train, self.valid, self.test])
+        repeated = together.numel() - torch.unique(together).numel()
+        if repeated:
+            raise ValueError(f"split: expected disjoint train, valid and test ids (got {repeated} repeated)")
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """The numbers of training, validation and test nodes."""
+        return self.train.numel(), self.valid.numel(), self.test.numel()
+
+    def to(self, device: torch.device | str) -> Split:
+        """Return the split on another device."""
+        return Split(self.train.to(device), self.valid.to(device), self.test.to(device))
+
+
+def from_masks(data: Any) -> Split:
+    """Read the fixed split that a PyG ``Data`` carries as ``train_mask``, ``val_mask`` and ``test_mask``."""
+    masks: list[Any] = [getattr(data, name, None) for name in ("train_mask", "val_mask", "test_mask")]
+    if not all(isinstance(mask, Tensor) and mask.dim() == 1 and mask.dtype == torch.bool for mask in masks):
+        raise ValueError(f"data: expected 1-D boolean train_mask, val_mask and test_mask (got {data})")
+    train, valid, test = (torch.nonzero(mask).squeeze(1) for mask in masks)
+    return Split(train, valid, test)
+
+
+def per_class(y: Tensor, train_per_class: int, valid_per_class: int, seed: int) -> Split:
+    """Draw equally many training and validation nodes from each class; the rest test.
+
+    The draw depends on ``seed`` alone, not on torch's global generator.
+
+    Args:
+        y: ``[N]`` int64 classes.
+        train_per_class: Training nodes of each class.
+        valid_per_class: Validation nodes of each class.
+        seed: Seed of the draw.
+
+    Raises:
+        ValueError: A class has too few nodes to leave one for the test.
+
+    Example:
+        >>> import torch
+        >>> from gnnkit.data import per_class
+        >>> per_class(torch.tensor([0, 0, 0, 1, 1, 1]), 1, 1, seed=0).sizes
+        (2, 2, 2)
+    """
+    order = torch.randperm(y.numel(), generator=torch.Generator().manual_seed(seed))
+    train, valid, test = [], [], []
+    for label in torch.unique(y).tolist():
+        nodes = order[y[order] == label]
+        taken = train_per_class + valid_per_class
+        if min(train_per_class, valid_per_class) < 1 or nodes.numel() <= taken:
+            got = f"{train_per_class} + {valid_per_class} of {nodes.numel()}"
+            raise ValueError(f"class {label}: expected nodes for training, validation and test (got {got})")
+        train.append(nodes[:train_per_class])
+        valid.append(nodes[train_per_class:taken])
+        test.append(nodes[taken:])
+    return Split(torch.cat(train), torch.cat(valid), torch.cat(test))

@@ -1,0 +1,60 @@
+"""Node classification on one whole graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from gnnkit.data import Split
+from gnnkit.train._metrics import METRICS
+
+
+class NodeClassification:
+    """The task of predicting ``data.y`` from ``model(data.x, data.edge_index)``, trained full-graph.
+
+    Args:
+        data: A PyG ``Data`` with ``x [N, D]``, ``edge_index [2, E]`` and ``y [N]`` int64.
+        split: Node ids to train on, validate on and test on.
+        metric: A key of `METRICS`.
+
+    Raises:
+        ValueError: ``x`` or ``y`` do not fit, features are not finite, an id of the split lies outside the
+            graph, or the metric is unknown.
+    """
+
+    def __init__(self, data: Any, split: Split, metric: str = "accuracy") -> None:
+        x, y = data.x, data.y
+        if not isinstance(x, Tensor) or x.dim() != 2 or not x.is_floating_point():
+            raise ValueError(f"data.x: expected a floating-point tensor [N, D] (got {_shape(x)})")
+        if not isinstance(y, Tensor) or y.dim() != 1 or y.dtype != torch.int64 or len(y) != len(x):
+            raise ValueError(f"data.y: expected an int64 class for each of {len(x)} nodes (got {_shape(y)})")
+        if not bool(x.isfinite().all()):
+            raise ValueError(f"data.x: expected finite features (got {int((~x.isfinite()).sum())} NaN or infinite)")
+        ids = torch.cat([split.train, split.valid, split.test])
+        if int(ids.min()) < 0 or int(ids.max()) >= len(x):
+            raise ValueError(f"split: expected node ids in [0, {len(x)}) (got {int(ids.min())} to {int(ids.max())})")
+        if int(y[ids].min()) < 0:
+            raise ValueError(f"data.y: expected classes >= 0 on the split (got {int(y[ids].min())})")
+        if metric not in METRICS:
+            raise ValueError(f"metric: expected one of {', '.join(METRICS)} (got {metric!r})")
+        self.data, self.split, self.metric = data, split, METRICS[metric]
+
+    def loss(self, model: nn.Module) -> Tensor:
+        """Return the cross-entropy on the training nodes."""
+        logits = model(self.data.x, self.data.edge_index)  # [N, C]
+        return cross_entropy(logits[self.split.train], self.data.y[self.split.train])
+
+    def scores(self, model: nn.Module) -> dict[str, float]:
+        """Return the metric on the three parts and the validation loss, from one forward pass."""
+        logits, y = model(self.data.x, self.data.edge_index), self.data.y
+        parts = {"train": self.split.train, "valid": self.split.valid, "test": self.split.test}
+        result = {name: self.metric.score(logits[ids], y[ids]) for name, ids in parts.items()}
+        result["valid_loss"] = float(cross_entropy(logits[self.split.valid], y[self.split.valid]))
+        return result
+
+
+def _shape(value: object) -> str:
+    return f"{value.dtype} of shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
