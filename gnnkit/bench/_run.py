@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,7 @@ def _spec(config: BenchConfig, overrides: list[str], device: torch.device) -> di
         "hardware": provenance.hardware(),
         "backend": "torch-geometric",
         "key": run_key(identity),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 

@@ -26,7 +26,7 @@ class RunRecord:
     Attributes:
         folder: Where it lies.
         spec: What was run: ``dataset, model, task, metric, config, overrides, recipe, commit, versions,
-            device, hardware, backend, key``.
+            device, hardware, backend, key, created``.
         results: A row for each finished seed, in the order of the seeds.
     """
 
@@ -114,16 +114,29 @@ def read_run(folder: Path) -> RunRecord:
 def find_runs(folders: Iterable[Path]) -> list[RunRecord]:
     """Read the runs in folders, each a run itself or a folder of runs.
 
+    Of the runs in a folder of runs that differ in code, versions or device alone, the newest is read: name
+    the folders of older ones to read them too.
+
     Raises:
         ValueError: A folder holds neither.
     """
-    records = []
+    records: dict[Path, RunRecord] = {}
     for folder in folders:
-        paths = [folder] if (folder / "run.json").is_file() else sorted(p.parent for p in folder.glob("*/run.json"))
-        if not paths:
+        if (folder / "run.json").is_file():
+            found = [read_run(folder)]
+        else:
+            found = _newest([read_run(path.parent) for path in sorted(folder.glob("*/run.json"))])
+        if not found:
             raise ValueError(f"{folder}: expected a run or a folder of runs (got none)")
-        records += [read_run(path) for path in paths]
-    return records
+        records.update((record.folder.resolve(), record) for record in found)
+    return list(records.values())
+
+
+def _newest(records: list[RunRecord]) -> list[RunRecord]:
+    by_settings: dict[str, RunRecord] = {}
+    for record in sorted(records, key=lambda record: (record.spec["created"], record.folder.name)):
+        by_settings[json.dumps(record.spec["config"], sort_keys=True)] = record
+    return list(by_settings.values())
 
 
 def _append(path: Path, row: dict[str, Any], sync: bool = False) -> None:
