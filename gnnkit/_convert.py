@@ -99,6 +99,11 @@ def from_scipy(matrix: Any) -> tuple[Tensor, Sizes]:
     sparse: bool = issparse(matrix)  # not used as a type guard: the stubs' guard knows neither ndim nor tocoo
     if not sparse or matrix.ndim != 2:
         raise ValueError(f"matrix: expected a 2-D SciPy sparse matrix (got {type(matrix).__name__})")
+    if hasattr(matrix, "check_format"):  # CSR, CSC, BSR: tocoo() trusts their pointers and would read past the end
+        try:
+            matrix.check_format(full_check=True)
+        except ValueError as error:
+            raise ValueError(f"matrix: expected a valid {type(matrix).__name__} (got one where {error})") from error
     coo: Any = matrix.tocoo()
     return torch.stack([torch.from_numpy(ids.astype("int64")) for ids in (coo.row, coo.col)]), coo.shape
 

@@ -212,12 +212,14 @@ class Adjacency:
         Returns:
             ``[num_dst, D]`` or ``[num_dst, H, D]``.
         """
-        if isinstance(x, Tensor) and x.dim() and x.shape[0] != self.num_src:
-            raise ValueError(f"x: expected {self.num_src} rows, one a source node (got {x.shape[0]})")
+        if not isinstance(x, Tensor) or x.shape[:1] != (self.num_src,):
+            got = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
+            raise ValueError(f"x: expected {self.num_src} rows, one a source node (got {got})")
         values = self._edge_tensor(weight)
         if values is not None:
             values = values.index_select(0, self.edge_ids)
-        transpose = self.transpose if torch.is_grad_enabled() else None
+        backward = torch.is_grad_enabled() and (x.requires_grad or (values is not None and values.requires_grad))
+        transpose = self.transpose if backward else None
         return spmm(self.indptr, self.indices, x, values, reduce, transpose=transpose)
 
     def softmax(self, logits: Tensor) -> Tensor:

@@ -75,8 +75,8 @@ def spmm(
         if transpose[0].shape[0] != x.shape[0] + 1:
             raise ValueError(f"t_indptr: expected N_src + 1 = {x.shape[0] + 1} entries (got {transpose[0].shape[0]})")
     # [N_src, H, D]: one head unless the values tell heads apart
-    heads = values.shape[1] if values is not None and values.dim() == 2 else 1
-    table = x.reshape(x.shape[0], heads, x.shape[1:].numel() // heads)
+    per_head = values is not None and values.dim() == 2
+    table = x if per_head else x.reshape(x.shape[0], 1, x.shape[1:].numel())
     weight = values.unsqueeze(-1) if values is not None and values.dim() == 1 else values
     out: Tensor = spmm_op(indptr, indices, table, weight, reduce, *(transpose or (None, None, None)))
     return out.reshape(indptr.shape[0] - 1, *x.shape[1:])
@@ -140,9 +140,7 @@ def _linear_backward(
         if share is not None:  # the mean's 1/degree rides on the values: [E], not another pass over [N, D]
             t_share = share.index_select(0, t_indices).unsqueeze(-1)
             t_values = t_share if t_values is None else t_values * t_share
-        wide = grad.reshape(grad.shape[0], 1, -1) if t_values is None or t_values.shape[1] == 1 else grad
-        dx = spmm_op(t_indptr, t_indices, wide, t_values, "sum", None, None, None)
-        dx = dx.reshape(-1, *grad.shape[1:])
+        dx = spmm_op(t_indptr, t_indices, grad, t_values, "sum", None, None, None)
     if values is not None and ctx.needs_input_grad[3]:
         assert x is not None
         dvalues = sddmm_op(indptr, indices, grad, x, *transpose)
