@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -49,7 +50,7 @@ def fetch(name: str, folder: Path, download: Callable[[Path], None], check: Call
     Raises:
         FileNotFoundError: The files are missing and cannot be had; names the folder and the command.
     """
-    hint = f"gnnkit datasets {name} --download --root {folder.parents[2]}"
+    hint = f"gnnkit datasets {name} --download --root {shlex.quote(str(folder.parents[2]))}"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))

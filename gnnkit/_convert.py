@@ -42,7 +42,7 @@ def sizes(edge_index: Any, num_nodes: Any) -> Sizes:
     if not isinstance(pair, tuple) or len(pair) != 2 or not all(_is_size(n) for n in pair):
         raise ValueError(f"num_nodes: expected a number >= 0 or (num_src, num_dst) (got {num_nodes!r})")
     both = []
-    for row, name, size in zip(edge_index, ("sources", "destinations"), pair, strict=True):
+    for row, name, size in zip(plain(edge_index), ("sources", "destinations"), pair, strict=True):
         low, high = (int(v) for v in row.aminmax()) if row.numel() else (0, -1)
         size = high + 1 if size is None else size
         if low < 0 or high >= size:
@@ -62,16 +62,22 @@ def is_pyg_edge_index(edge_index: object) -> bool:
     return pyg is not None and isinstance(edge_index, pyg.EdgeIndex)
 
 
+def plain(tensor: Any) -> Tensor:
+    """Return what PyG's ``EdgeIndex`` and ``Index`` wrap, and any other tensor as it is."""
+    unwrapped: Tensor = tensor.as_tensor() if hasattr(tensor, "as_tensor") else tensor
+    return unwrapped
+
+
 def csc_of(edge_index: Any, num_dst: int) -> tuple[Tensor, Tensor, Tensor] | None:
     """Return (indptr, indices, edge_ids) from the CSC that a sorted PyG ``EdgeIndex`` caches."""
     if not edge_index.is_sorted:
         return None
     edge_index.validate()  # an EdgeIndex believes the sort order that it was given; so must not we
     (indptr, rows), perm = edge_index.get_csc()
-    rows, indptr = rows.as_subclass(Tensor), indptr.as_subclass(Tensor)
+    indptr, rows = plain(indptr)[: num_dst + 1], plain(rows)
     if indptr.numel() < num_dst + 1:  # trailing nodes without edges
         indptr = torch.cat([indptr, indptr.new_full((num_dst + 1 - indptr.numel(),), rows.numel())])
-    edge_ids = torch.arange(rows.numel(), device=rows.device) if perm is None else perm.as_subclass(Tensor)
+    edge_ids = torch.arange(rows.numel(), device=rows.device) if perm is None else plain(perm)
     return indptr, rows, edge_ids.long()
 
 

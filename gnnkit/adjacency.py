@@ -59,10 +59,11 @@ class Adjacency:
     @classmethod
     def _make(cls, indptr: Tensor, indices: Tensor, edge_ids: Tensor, num_src: int) -> Adjacency:
         self = object.__new__(cls)
-        self.indptr = indptr.long()
         fits = max(num_src, indptr.numel() - 1) < 2**31
-        self.indices = indices.to(torch.int32 if fits else torch.int64).contiguous()
-        self.edge_ids = edge_ids
+        indices = indices.to(torch.int32 if fits else torch.int64).contiguous()
+        with torch.inference_mode(False):  # a topology first seen in inference serves training later
+            csr = (t.clone() if t.is_inference() else t for t in (indptr.long(), indices, edge_ids))
+            self.indptr, self.indices, self.edge_ids = csr
         self.num_src, self.num_dst = num_src, indptr.numel() - 1
         self._transpose = None
         self._inverse = None
@@ -88,7 +89,7 @@ class Adjacency:
             cached = _convert.csc_of(edge_index, num_dst)
             if cached is not None:
                 return cls._make(*cached, num_src)
-            edge_index = edge_index.as_subclass(Tensor)
+            edge_index = _convert.plain(edge_index)
         indptr, perm = group_by(edge_index[1], num_dst)
         return cls._make(indptr, edge_index[0].index_select(0, perm), perm, num_src)
 
@@ -198,7 +199,8 @@ class Adjacency:
     def transpose(self) -> tuple[Tensor, Tensor, Tensor]:
         """``(t_indptr, t_indices, t_perm)``: the CSR by source, as `gnnkit.kernels.spmm` takes it."""
         if self._transpose is None:
-            self._transpose = transpose_csr(self.indptr, self.indices, self.num_src)
+            with torch.inference_mode(False):
+                self._transpose = transpose_csr(self.indptr, self.indices, self.num_src)
         return self._transpose
 
     def spmm(self, x: Tensor, weight: Tensor | None = None, reduce: str = "sum") -> Tensor:
@@ -226,8 +228,9 @@ class Adjacency:
         """Softmax over the edges of each destination; ``[E]`` or ``[E, H]`` in the original edge order."""
         self._edge_tensor(logits)
         if self._inverse is None:
-            self._inverse = torch.empty_like(self.edge_ids)
-            self._inverse[self.edge_ids] = torch.arange(self.num_edges, device=self.device)
+            with torch.inference_mode(False):
+                self._inverse = torch.empty_like(self.edge_ids)
+                self._inverse[self.edge_ids] = torch.arange(self.num_edges, device=self.device)
         return segment_softmax(logits.index_select(0, self.edge_ids), self.indptr).index_select(0, self._inverse)
 
     # ------------------------------------------------------------------ properties

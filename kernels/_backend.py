@@ -19,6 +19,12 @@ def backend_name(tensor: Tensor) -> str:
 
     Raises:
         ValueError: ``GNNKIT_BACKEND`` names an unknown backend or one that cannot serve the device.
+
+    Example:
+        >>> import torch
+        >>> from gnnkit.kernels import backend_name
+        >>> backend_name(torch.ones(1, device="meta"))
+        'torch'
     """
     device = tensor.device.type
     name = os.environ.get("GNNKIT_BACKEND") or ("numba" if device == "cpu" else "torch")

@@ -127,7 +127,8 @@ def extreme_ties(low, high, indptr, indices, x, weight, extreme, out):
 def spmm_masked(low, high, indptr, indices, z, values, x, extreme, weight, to_src, out):
     """out[r] = sum over e of row r of values[e] * mask * z[c], c = indices[e].
 
-    mask = [weight[e] * x[src] == extreme[dst]]; rows are sources if ``to_src``, else destinations.
+    mask = [weight[e] * x[src] == extreme[dst]]; rows are sources if ``to_src``, else destinations. It is a
+    factor and not a choice, so that the infinite share of an extreme that is NaN ends as NaN, as in PyG.
     """
     num_cols, heads, depth = z.shape
     one, zero = x.dtype.type(1), x.dtype.type(0)
@@ -146,7 +147,7 @@ def spmm_masked(low, high, indptr, indices, z, values, x, extreme, weight, to_sr
                 v = one if values is None else values[e, h]
                 source, best = (x[r, h], extreme[c, h]) if to_src else (x[c, h], extreme[r, h])
                 for d in range(depth):
-                    row[d] += v * other[d] if w * source[d] == best[d] else zero
+                    row[d] += v * other[d] * (one if w * source[d] == best[d] else zero)
     return 0
 
 
@@ -189,7 +190,7 @@ def sddmm_masked(low, high, indptr, indices, a, b, x, extreme, weight, out):
                 w = one if weight is None else weight[e, h]
                 total = zero
                 for d in range(depth):
-                    total += left[d] * right[d] if w * source[d] == best[d] else zero
+                    total += left[d] * right[d] * (one if w * source[d] == best[d] else zero)
                 out[e, h] = total
     return 0
 

@@ -61,7 +61,7 @@ def spmm_masked(
     rows, cols = _rows(indptr, indices, len(z))
     src, dst = (rows, cols) if to_src else (cols, rows)
     mask = _messages(x, src, weight) == extreme[dst]
-    messages = _messages(z, cols, values).where(mask, 0)
+    messages = _messages(z, cols, values) * mask  # a factor: an infinite share of a NaN extreme ends as NaN
     return z.new_zeros(indptr.numel() - 1, *z.shape[1:]).index_add(0, rows, messages)
 
 
@@ -77,7 +77,7 @@ def sddmm_masked(
     """`sddmm` over the messages that are their destination's extreme (rows are destinations)."""
     rows, cols = _rows(indptr, indices, len(b))
     mask = _messages(x, cols, weight) == extreme[rows]
-    return (a[rows] * b[cols]).where(mask, 0).sum(-1)
+    return (a[rows] * b[cols] * mask).sum(-1)
 
 
 def segment_softmax(logits: Tensor, indptr: Tensor) -> Tensor:

@@ -563,7 +563,7 @@ def test_what_inference_mode_left_behind_can_be_trained_with(operation: str) -> 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda adj: adj.spmm(torch.ones(5, 1)), r"x: expected 6 rows.*\(got 5\)"),
+        (lambda adj: adj.spmm(torch.ones(5, 1)), r"x: expected 6 rows.*\(got \[?5"),
         (lambda adj: adj.spmm(torch.ones(6, 1), torch.ones(7)), r"one row for each of the 6 edges .*\[7\]"),
         (lambda adj: adj.spmm(torch.ones(6, 1), [1.0] * 6), "one row for each of the 6 edges .*list"),
         (lambda adj: adj.spmm(torch.ones(6, 1), torch.tensor(1.0)), "one row for each of the 6 edges"),

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gnnkit.kernels._check import describe
+
 
 @dataclass(frozen=True)
 class Split:
@@ -29,9 +31,8 @@ class Split:
 
     def __post_init__(self) -> None:
         for name, ids in (("train", self.train), ("valid", self.valid), ("test", self.test)):
-            if ids.dim() != 1 or ids.dtype != torch.int64 or ids.numel() == 0:
-                got = f"{ids.dtype} of shape {list(ids.shape)}"
-                raise ValueError(f"{name}: expected at least one int64 node id in one dimension (got {got})")
+            if not _is_vector(ids, torch.int64):
+                raise ValueError(f"{name}: expected at least one int64 node id in one dimension (got {describe(ids)})")
         together = torch.cat([self.train, self.valid, self.test])
         repeated = together.numel() - torch.unique(together).numel()
         if repeated:
@@ -47,11 +48,16 @@ class Split:
         return Split(self.train.to(device), self.valid.to(device), self.test.to(device))
 
 
+def _is_vector(value: object, dtype: torch.dtype) -> bool:
+    return isinstance(value, Tensor) and value.dim() == 1 and value.dtype == dtype and value.numel() > 0
+
+
 def from_masks(data: Any) -> Split:
     """Read the fixed split that a PyG ``Data`` carries as ``train_mask``, ``val_mask`` and ``test_mask``."""
     masks: list[Any] = [getattr(data, name, None) for name in ("train_mask", "val_mask", "test_mask")]
-    if not all(isinstance(mask, Tensor) and mask.dim() == 1 and mask.dtype == torch.bool for mask in masks):
-        raise ValueError(f"data: expected 1-D boolean train_mask, val_mask and test_mask (got {data})")
+    lengths = {mask.numel() for mask in masks if _is_vector(mask, torch.bool)}
+    if len(lengths) != 1 or not all(_is_vector(mask, torch.bool) for mask in masks):
+        raise ValueError(f"data: expected 1-D boolean train_mask, val_mask and test_mask of one length (got {data})")
     train, valid, test = (torch.nonzero(mask).squeeze(1) for mask in masks)
     return Split(train, valid, test)
 
@@ -76,6 +82,8 @@ def per_class(y: Tensor, train_per_class: int, valid_per_class: int, seed: int) 
         >>> per_class(torch.tensor([0, 0, 0, 1, 1, 1]), 1, 1, seed=0).sizes
         (2, 2, 2)
     """
+    if not _is_vector(y, torch.int64):
+        raise ValueError(f"y: expected an int64 class for each node (got {describe(y)})")
     order = torch.randperm(y.numel(), generator=torch.Generator().manual_seed(seed))
     train, valid, test = [], [], []
     for label in torch.unique(y).tolist():

@@ -56,7 +56,7 @@ class TrainConfig:
 
 def require(name: str, value: float, low: float, high: float = math.inf, above: bool = False) -> None:
     """Require a finite number in ``[low, high)``, or in ``(low, high)`` with ``above``."""
-    fits = not math.isnan(value) and (low < value if above else low <= value) and value < high
+    fits = (low < value if above else low <= value) and value < high  # NaN compares false
     if not fits:
         bound = f"a number {'>' if above else '>='} {low:g}" + (f" and < {high:g}" if high < math.inf else "")
         raise ValueError(f"{name}: expected {bound} (got {value!r})")

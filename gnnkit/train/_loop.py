@@ -56,12 +56,14 @@ def seed_everything(seed: int) -> None:
 
 def evaluate(model: nn.Module, task: Task) -> dict[str, float]:
     """Return a task's scores without dropout and without gradients, and leave the model's mode as it was."""
-    training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
-    with torch.no_grad():
-        scores = task.scores(model)
-    model.train(training)
-    return scores
+    try:
+        with torch.no_grad():
+            return task.scores(model)
+    finally:
+        for module, training in modes:  # a part may be frozen in another mode than the whole
+            module.training = training
 
 
 def fit(
@@ -138,8 +140,10 @@ def _train_epoch(model: nn.Module, task: Task, state: _State) -> dict[str, float
 def _better(row: dict[str, float], best: dict[str, float] | None, metric: Metric, monitor: str) -> bool:
     sign = 1 if metric.higher_is_better else -1
 
-    def rank(scores: dict[str, float]) -> tuple[float, float]:
-        return (-scores["valid_loss"], 0) if monitor == "loss" else (sign * scores["valid"], -scores["valid_loss"])
+    def rank(scores: dict[str, float]) -> tuple[float, ...]:
+        loss = -scores["valid_loss"]
+        keys = (loss,) if monitor == "loss" else (sign * scores["valid"], loss)
+        return tuple(-math.inf if math.isnan(key) else key for key in keys)
 
     return best is None or rank(row) > rank(best)
 
@@ -223,10 +227,15 @@ def _scheduler(optimizer: torch.optim.Optimizer, config: TrainConfig) -> torch.o
 
 def _rng_state() -> dict[str, Any]:
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {"torch": torch.get_rng_state(), "cuda": cuda}
+    kind, keys, *position = np.random.get_state()  # noqa: NPY002
+    numpy_state = [kind, torch.from_numpy(keys.astype(np.int64)), *position]
+    return {"torch": torch.get_rng_state(), "cuda": cuda, "python": random.getstate(), "numpy": numpy_state}
 
 
 def _restore_rng(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
+    random.setstate(state["python"])
+    kind, keys, *position = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *position))  # noqa: NPY002
     if torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"])

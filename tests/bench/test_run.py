@@ -1,0 +1,426 @@
+"""The benchmark: the protocol as written, provenance in every row, and kills that change no number."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from gnnkit.datasets import load
+
+import gnnkit
+from gnnkit.bench import Progress, RunRecord, _provenance, read_run, run_benchmark, summarise
+from gnnkit.bench._summary import to_json
+
+SHORT = ("train.max_epochs=25", "train.checkpoint_every=10")
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GNNKIT_CACHE", str(tmp_path / "cache"))
+
+
+def bench(
+    out: Path, model: str = "gcn", seeds: Sequence[int] = (0, 1), overrides: Sequence[str] = SHORT, **more: Any
+) -> RunRecord:
+    """Run the karate club on the CPU, for a few epochs."""
+    return run_benchmark("karate", model, seeds=seeds, device="cpu", out=out, overrides=overrides, **more)
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
+    """A finished run of two seeds; tests only read it."""
+    return bench(tmp_path_factory.mktemp("runs"))
+
+
+def scores(record: RunRecord) -> list[tuple[Any, ...]]:
+    """What must not depend on interruptions."""
+    names = ("seed", "test", "valid", "train", "best_epoch", "epochs_run")
+    return [tuple(row[name] for name in names) for row in record.results]
+
+
+# ------------------------------------------------------------------ protocol
+
+
+def test_the_test_score_is_the_one_at_the_best_validation_epoch(tmp_path: Path) -> None:
+    record = bench(tmp_path, seeds=range(4), overrides=("train.max_epochs=60", "train.lr=0.05"))
+    assert len(record.results) == 4
+    for row in record.results:
+        history = record.history(row["seed"])
+        assert [r["epoch"] for r in history] == list(range(1, 61))
+        rank = [(r["valid"], -r["valid_loss"], -r["epoch"]) for r in history]
+        best = history[rank.index(max(rank))]
+        assert [row[name] for name in ("test", "valid", "train")] == [best[name] for name in ("test", "valid", "train")]
+        assert (row["best_epoch"], row["epochs_run"]) == (best["epoch"], 60)
+    # and it is not the best test score there was: that would be cheating
+    assert any(row["test"] < max(r["test"] for r in record.history(row["seed"])) for row in record.results)
+
+
+def test_seeds_differ_and_a_seed_is_the_same_alone_or_among_others(record: RunRecord, tmp_path: Path) -> None:
+    assert record.history(0) != record.history(1)
+    alone = bench(tmp_path, seeds=[1])
+    assert scores(alone) == scores(record)[1:]
+    assert alone.history(1) == record.history(1)
+
+
+def test_patience_ends_a_seed_early_and_the_row_says_so(tmp_path: Path) -> None:
+    record = bench(tmp_path, seeds=[0], overrides=("train.max_epochs=200", "train.patience=5", "train.lr=0.1"))
+    (row,) = record.results
+    assert row["epochs_run"] == len(record.history(0)) == row["best_epoch"] + 5
+    assert row["epochs_run"] < 200
+
+
+def test_scaled_features_are_scaled_for_the_model_and_no_one_else(tmp_path: Path) -> None:
+    plain = bench(tmp_path, "mlp", seeds=[0])
+    scaled = bench(tmp_path, "mlp", seeds=[0], overrides=(*SHORT, "features=rows"))
+    assert scaled.history(0) == plain.history(0)  # karate's rows sum to 1 already
+    assert bool((load("karate").x.sum(dim=1) == 1).all())
+    assert scaled.folder != plain.folder
+
+
+def test_progress_hears_of_every_seed_and_epoch(tmp_path: Path) -> None:
+    heard: list[tuple[Any, ...]] = []
+    progress = Progress(
+        begin=lambda seed, done, total: heard.append(("begin", seed, done, total)),
+        epoch=lambda seed, row: heard.append(("epoch", seed, row["epoch"])),
+        end=lambda row: heard.append(("end", row["seed"])),
+    )
+    bench(tmp_path, progress=progress)
+    expected: list[tuple[Any, ...]] = []
+    for seed in (0, 1):
+        expected += [("begin", seed, 0, 25), *(("epoch", seed, epoch) for epoch in range(1, 26)), ("end", seed)]
+    assert heard == expected
+
+
+# ------------------------------------------------------------------ runs that continue, and runs that do not
+
+
+def test_the_same_run_again_trains_nothing(record: RunRecord) -> None:
+    files = {path.name: path.read_bytes() for path in record.folder.iterdir()}
+    heard: list[int] = []
+
+    def begin(seed: int, done: int, total: int) -> None:
+        raise AssertionError("trained again")
+
+    again = bench(record.folder.parent, progress=Progress(begin=begin, end=lambda row: heard.append(row["seed"])))
+    assert again == record
+    assert heard == [0, 1]
+    assert {path.name: path.read_bytes() for path in record.folder.iterdir()} == files
+
+
+def test_more_seeds_continue_the_run_and_fewer_give_a_part_of_it(tmp_path: Path) -> None:
+    first = bench(tmp_path, seeds=[0])
+    begun: list[int] = []
+    more = bench(tmp_path, seeds=[0, 2], progress=Progress(begin=lambda seed, done, total: begun.append(seed)))
+    assert begun == [2]
+    assert more.folder == first.folder
+    assert [row["seed"] for row in more.results] == [0, 2]
+    assert more.results[0] == first.results[0]
+    assert bench(tmp_path, seeds=[2]).results == more.results[1:]
+
+
+def test_another_setting_model_or_source_makes_another_folder(
+    record: RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [bench(tmp_path, seeds=[0], overrides=("train.max_epochs=2",)).folder]
+    folders.append(bench(tmp_path, seeds=[0], overrides=("train.max_epochs=3",)).folder)
+    folders.append(bench(tmp_path, "mlp", seeds=[0], overrides=("train.max_epochs=2",)).folder)
+    monkeypatch.setattr(_provenance, "source_digest", lambda: "changed")
+    folders.append(bench(tmp_path, seeds=[0], overrides=("train.max_epochs=2",)).folder)
+    monkeypatch.setattr(_provenance, "versions", lambda: {"torch": "99"})
+    folders.append(bench(tmp_path, seeds=[0], overrides=("train.max_epochs=2",)).folder)
+    assert len(set(folders)) == 5
+    assert all(len(read_run(folder).results) == 1 for folder in folders)
+
+
+def test_the_same_settings_said_otherwise_are_the_same_run(tmp_path: Path) -> None:
+    first = bench(tmp_path, seeds=[0], overrides=("train.max_epochs=2", "train.lr=0.01"))
+    again = bench(tmp_path, seeds=[0], overrides=("train.lr=1e-2", "train.max_epochs=2"))
+    assert again.folder == first.folder
+
+
+def test_a_run_leaves_no_checkpoint_no_lock_and_no_scratch_file(record: RunRecord) -> None:
+    names = {path.name for path in record.folder.iterdir()} - {"lock"}
+    assert names == {"run.json", "results.jsonl", "seed-0.epochs.jsonl", "seed-1.epochs.jsonl"}
+    bench(record.folder.parent)  # the lock is free
+
+
+def test_the_source_digest_covers_all_of_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = {name: tmp_path / name for name in ("gnnkit", "datasets", "kernels")}
+    for name, folder in folders.items():
+        (folder / "inner").mkdir(parents=True)
+        (folder / "__init__.py").write_text("")
+        (folder / "inner" / "code.py").write_text("x = 1\n")
+        monkeypatch.setattr(getattr(_provenance, name), "__file__", str(folder / "__init__.py"))
+
+    def digest() -> str:
+        return str(_provenance.source_digest.__wrapped__())
+
+    seen = {digest()}
+    assert digest() in seen
+    for folder in folders.values():
+        (folder / "inner" / "code.py").write_text("x = 2\n")
+        seen.add(digest())
+        (folder / "inner" / "code.py").rename(folder / "inner" / "other.py")
+        seen.add(digest())
+    assert len(seen) == 7
+
+
+# ------------------------------------------------------------------ what is stored
+
+
+def test_the_json_holds_what_the_design_promises(record: RunRecord) -> None:
+    facts = json.loads(json.dumps(to_json(summarise(record))))
+    promised = (
+        "dataset, model, metric, seeds, test_mean, test_std, valid_mean, valid_std, epochs_run, wall_seconds, "
+        "commit, versions, device"
+    )
+    assert set(promised.split(", ")) <= set(facts)
+    assert (facts["dataset"], facts["model"], facts["metric"]) == ("karate", "gcn", "accuracy")
+    assert facts["seeds"] == [0, 1]
+    tests = [row["test"] for row in record.results]
+    assert facts["test_mean"] == pytest.approx(sum(tests) / 2)
+    assert facts["test_std"] == pytest.approx(abs(tests[0] - tests[1]) / 2**0.5)
+    assert facts["epochs_run"] == 50
+    assert facts["device"] == "cpu"
+    assert facts["overrides"] == list(SHORT)
+
+
+def test_every_result_row_says_what_made_it(record: RunRecord) -> None:
+    for row in record.results:
+        assert row["recipe"] == "gnnkit defaults"
+        assert row["overrides"] == list(SHORT)
+        assert row["commit"] == _provenance.commit()
+        assert row["versions"]["torch"] == torch.__version__
+        assert row["versions"]["gnnkit"] == gnnkit.__version__
+        assert row["device"] == "cpu"
+        assert row["backend"] == "torch-geometric"
+        assert row["wall_seconds"] > 0
+        assert row["peak_memory_bytes"] > 2**20
+
+
+def test_the_description_says_what_is_run(record: RunRecord) -> None:
+    spec = record.spec
+    assert (spec["dataset"], spec["model"], spec["task"]) == ("karate", "gcn", "node_classification")
+    assert spec["config"]["train"]["max_epochs"] == 25
+    assert spec["config"]["model"]["hidden_channels"] == 64
+    assert {"commit", "versions", "device", "hardware", "backend", "key", "created"} <= set(spec)
+    assert record.folder.name == f"karate-gcn-{spec['key']}"
+
+
+def test_the_commit_is_that_of_the_repository_or_the_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    def commit() -> str:
+        return str(_provenance.commit.__wrapped__())
+
+    monkeypatch.setattr(
+        _provenance, "_git", lambda folder, *args: {"ls-files": "x", "rev-parse": "abc"}.get(args[0], "")
+    )
+    assert commit() == "abc"
+    monkeypatch.setattr(_provenance, "_git", lambda folder, *args: "abc")
+    assert commit() == "abc-dirty"
+    monkeypatch.setattr(_provenance, "_git", lambda folder, *args: "")
+    assert commit() == f"release {gnnkit.__version__}"
+
+
+# ------------------------------------------------------------------ refusals
+
+
+@pytest.mark.parametrize("seeds", [[], [0, 0], [-1], [3, -1, 3]], ids=str)
+def test_seeds_that_are_none_repeated_or_negative_are_refused(seeds: list[int], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"seeds: expected distinct numbers >= 0, at least one \(got "):
+        bench(tmp_path, seeds=seeds)
+
+
+@pytest.mark.parametrize("seed", [2**32, 2**63, 2**70], ids=lambda seed: f"2^{seed.bit_length() - 1}")
+def test_a_seed_that_no_generator_takes_is_refused(seed: int, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"\(got "):
+        bench(tmp_path, seeds=[seed])
+
+
+@pytest.mark.parametrize("name", ["tpu", "cuda:x", "cuda:-1", "cpu:0", "", "CPU", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"device: expected .+ \(got "):
+        run_benchmark("karate", "gcn", device=name, out=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("setting", ["dataset=cora", "model_name=mlp"])
+def test_a_setting_cannot_change_the_dataset_or_the_model(setting: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"--set: expected settings \(got "):
+        bench(tmp_path / "runs", overrides=[setting])
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_that_another_process_writes_is_refused_and_left_alone(record: RunRecord, tmp_path: Path) -> None:
+    from gnnkit.bench._store import RunWriter
+
+    holder = RunWriter(record.folder.parent, record.spec)
+    try:
+        with pytest.raises(ValueError, match="expected no other gnnkit process"):
+            bench(record.folder.parent)
+    finally:
+        holder.close()
+
+
+def test_an_error_in_the_middle_gives_the_lock_back(tmp_path: Path) -> None:
+    def fail(seed: int, row: dict[str, float]) -> None:
+        raise OSError("the terminal is gone")
+
+    with pytest.raises(OSError, match="terminal"):
+        bench(tmp_path, progress=Progress(epoch=fail))
+    assert len(bench(tmp_path).results) == 2
+
+
+# ------------------------------------------------------------------ kills
+
+# Imports once; then a child of its own, ended by SIGKILL at a moment given beforehand, for each attempt.
+DRIVER = """
+import io, json, os, signal, sys
+import torch
+import torch_geometric.datasets, torch_geometric.nn
+import gnnkit.bench
+from gnnkit import cli
+from gnnkit.bench import _provenance, _store
+from gnnkit.bench._store import RunWriter
+
+_provenance.source_digest()
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def in_checkpoint(number):
+    real, calls = torch.save, []
+    def save(state, file):
+        calls.append(1)
+        if len(calls) < number:
+            return real(state, file)
+        buffer = io.BytesIO()
+        real(state, buffer)
+        file.write(buffer.getvalue()[: len(buffer.getvalue()) // 2])
+        file.flush()
+        die()
+    torch.save = save
+
+def after_epoch(seed, epoch):
+    real = RunWriter.add_epoch
+    def add_epoch(self, at, row):
+        real(self, at, row)
+        if (at, row["epoch"]) == (seed, epoch):
+            die()
+    RunWriter.add_epoch = add_epoch
+
+def in_result(seed, share):
+    real = _store._append
+    def append(path, row, sync=False):
+        if path.name == "results.jsonl" and row["seed"] == seed:
+            before = path.stat().st_size if path.exists() else 0
+            real(path, row, sync)
+            written = path.stat().st_size - before
+            os.truncate(path, before + int(share * written))
+            die()
+        real(path, row, sync)
+    _store._append = append
+
+def in_description():
+    def write(path, text):
+        path.with_name(f".{path.name}.tmp").write_text(text[: len(text) // 2])
+        die()
+    _store._write_atomically = write
+
+codes = []
+for attempt in json.loads(sys.argv[1]):
+    child = os.fork()
+    if child == 0:
+        kind, *details = attempt["kill"] or ["never"]
+        if kind != "never":
+            globals()[kind](*details)
+        try:
+            cli.main(attempt["arguments"])
+        except SystemExit as error:
+            sys.stdout.flush()
+            os._exit(int(error.code or 0))
+        finally:
+            os._exit(99)
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(json.dumps(codes))
+"""
+
+KILLS: dict[str, list[list[Any]]] = {
+    "three points": [["in_checkpoint", 2], ["after_epoch", 0, 27], ["after_epoch", 1, 13]],
+    "everywhere": [
+        ["in_description"],
+        ["in_checkpoint", 1],
+        ["after_epoch", 0, 1],
+        ["in_checkpoint", 4],  # the last of seed 0: all its epochs are done
+        ["in_result", 0, 0.5],
+        ["in_result", 0, 1],  # the line is whole, the checkpoint still there
+        ["after_epoch", 1, 10],  # between an epoch and its checkpoint
+        ["after_epoch", 1, 20],
+        ["after_epoch", 1, 20],  # the same again: no progress in between
+        ["in_result", 2, 0.999],
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Run karate without a kill, and with those of `KILLS` until it is done; give the folders."""
+    folder = tmp_path_factory.mktemp("kills")
+    settings = ["train.max_epochs=40", "train.checkpoint_every=10", "train.schedule=cosine"]
+    words = ["bench", "karate", "--model", "gcn", "--seeds", "3", "--device", "cpu"]
+    words += [word for setting in settings for word in ("--set", setting)]
+    plan = [
+        {"kill": kill, "arguments": [*words, "--out", str(folder / name)]}
+        for name, kills in {"unbroken": [], **KILLS}.items()
+        for kill in [*kills, None]
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, json.dumps(plan)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "GNNKIT_CACHE": str(folder / "cache"), "OMP_WAIT_POLICY": "PASSIVE"},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    codes = json.loads(done.stdout.splitlines()[-1])
+    assert codes == [-signal.SIGKILL if step["kill"] else 0 for step in plan], done.stderr[-2000:]
+    runs = {name: list((folder / name).iterdir()) for name in ["unbroken", *KILLS]}
+    assert {len(found) for found in runs.values()} == {1}
+    return {name: found[0] for name, found in runs.items()}
+
+
+@pytest.mark.parametrize("name", KILLS)
+def test_a_killed_run_continues_to_the_numbers_of_an_unbroken_one(name: str, killed: dict[str, Path]) -> None:
+    unbroken, record = read_run(killed["unbroken"]), read_run(killed[name])
+    assert scores(record) == scores(unbroken)
+    assert [row["seed"] for row in record.results] == [0, 1, 2]
+    assert record.folder.name == unbroken.folder.name
+    for seed in range(3):
+        assert record.history(seed) == unbroken.history(seed)  # every epoch, not only the best
+
+
+@pytest.mark.parametrize("name", KILLS)
+def test_a_kill_costs_at_most_the_epochs_since_the_last_checkpoint(name: str, killed: dict[str, Path]) -> None:
+    unbroken, record = read_run(killed["unbroken"]), read_run(killed[name])
+    assert unbroken.epochs_executed() == 120
+    assert 120 < record.epochs_executed() <= 120 + 10 * len(KILLS[name])
+
+
+@pytest.mark.parametrize("name", KILLS)
+def test_a_killed_run_leaves_nothing_to_clear_away(name: str, killed: dict[str, Path]) -> None:
+    files = {path.name for path in killed[name].iterdir()}
+    assert files == {path.name for path in killed["unbroken"].iterdir()}
+    for path in killed[name].glob("*.jsonl"):
+        assert path.read_bytes().endswith(b"\n")
+
+
+def test_the_unbroken_run_equals_one_in_another_process(killed: dict[str, Path], tmp_path: Path) -> None:
+    overrides = ("train.max_epochs=40", "train.checkpoint_every=10", "train.schedule=cosine")
+    assert scores(bench(tmp_path, seeds=range(3), overrides=overrides)) == scores(read_run(killed["unbroken"]))
