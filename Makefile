@@ -19,6 +19,7 @@ endif
 # OpenMP threads that spin while they wait slow each other down on a machine that others use too.
 export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
+export NO_MKDOCS_2_WARNING ?= 1
 
 .PHONY: bench test install lint docs claims peers gpu clean
 

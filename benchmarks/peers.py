@@ -13,10 +13,10 @@ from importlib import import_module
 from importlib.metadata import version
 
 import torch
-from gnnkit.datasets.synthetic import power_law
 from torch import Tensor
 
 from gnnkit import Adjacency
+from gnnkit.datasets.synthetic import power_law
 
 NODES, EDGES, WIDTH = 500, 5_000, 16
 Aggregate = Callable[[Tensor, Tensor], Tensor]  # edge_index [2, E], x [N, D] -> [N, D]

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gnnkit.datasets._card import Card
 
 from gnnkit.data import Split, per_class
+from gnnkit.datasets._card import Card
 
 
 def _digits_split(data: Any, seed: int) -> Split:

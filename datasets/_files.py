@@ -9,6 +9,7 @@ import os
 import shlex
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -85,7 +86,11 @@ def processed(cls: type, label: str, source_digest: str, /, **kwargs: Any) -> An
     key = f"{label}-{source_digest[:16]}-{versions}"
     folder = cache_dir() / "processed" / key
     if folder.exists():
-        return _located(cls, folder)(**kwargs)
+        try:
+            return _located(cls, folder)(**kwargs)
+        except Exception as error:  # whatever torch raises for damaged bytes; the raw files are verified
+            warnings.warn(f"{folder}: damaged ({type(error).__name__}), made anew", stacklevel=2)
+            shutil.rmtree(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{label}-", dir=folder.parent) as scratch:
         target = Path(scratch) / "processed"

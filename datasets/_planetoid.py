@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from gnnkit.data import Split, from_masks
 from gnnkit.datasets import _files
 from gnnkit.datasets._card import Card
-
-from gnnkit.data import Split, from_masks
 
 _PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
 _DIGESTS = {  # of the raw files as published; see `gnnkit.datasets._files.digest`

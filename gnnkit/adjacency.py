@@ -25,7 +25,8 @@ class Adjacency:
     CSR order: ``values = weight[adj.edge_ids]``. The transpose is built at first use and kept.
 
     Empty graphs, isolated nodes, self-loops, parallel edges and bipartite graphs are valid. All values are
-    checked at construction. Memory: 12 bytes an edge and 8 a node; the transpose adds the same again.
+    checked at construction. Memory: 12 bytes an edge and 8 a node; the transpose adds the same again, the first
+    softmax 8 bytes an edge.
 
     Attributes:
         indptr: ``[num_dst + 1]`` int64.

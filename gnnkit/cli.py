@@ -155,6 +155,8 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         usage = getattr(error, "format_message", None)  # typer's own errors; their class moved between releases
         if usage is not None:
+            if not usage():  # without a command typer has printed the help
+                sys.exit(getattr(error, "exit_code", 2))
             _fail(usage(), getattr(error, "exit_code", 2))
         expected = isinstance(error, ValueError | OSError | ImportError | FloatingPointError)
         kind = "" if expected else f"unexpected {type(error).__name__} (--debug shows where): "

@@ -1,4 +1,4 @@
-"""Sparse aggregation on a CSR sorted by destination: deterministic, without a compiler.
+"""Sparse aggregation on a CSR sorted by destination: without a compiler, deterministic on CPU.
 
 Every operation takes tensors and chooses its backend from where they live (`gnnkit.kernels._backend`):
 Numba for CPU tensors, plain PyTorch elsewhere; ``GNNKIT_BACKEND=torch|numba`` overrides.

@@ -36,5 +36,5 @@ def backend_name(tensor: Tensor) -> str:
 
 
 def backend(tensor: Tensor) -> ModuleType:
-    """Return the module that implements the operations for ``tensor``."""
+    """Return the private module that implements the operations for ``tensor``."""
     return importlib.import_module(f"gnnkit.kernels._{backend_name(tensor)}")

@@ -1,9 +1,10 @@
 """Building a CSR: a stable counting sort by row, and the transpose made with it."""
 
 import torch
+from torch import Tensor
+
 from gnnkit.kernels import _check
 from gnnkit.kernels._backend import backend
-from torch import Tensor
 
 Transpose = tuple[Tensor, Tensor, Tensor]
 

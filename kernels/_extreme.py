@@ -7,9 +7,10 @@ message the share grad_i / n_i, where n_i counts the ties, and one more where ou
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from gnnkit.kernels._backend import backend
 from gnnkit.kernels._csr import Transpose, transpose_csr
-from torch import Tensor
 
 
 def extreme_backward(

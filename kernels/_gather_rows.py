@@ -3,9 +3,10 @@
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from gnnkit.kernels import _check
 from gnnkit.kernels._backend import backend
-from torch import Tensor
 
 
 def gather_rows(table: Tensor, ids: Tensor, out: Tensor | None = None) -> Tensor:
@@ -46,14 +47,20 @@ def gather_rows(table: Tensor, ids: Tensor, out: Tensor | None = None) -> Tensor
         )
     if torch.is_grad_enabled() and (table.requires_grad or out.requires_grad):
         raise ValueError("out: expected tensors without gradients when writing into a buffer (got requires_grad)")
-    backend(ids).gather_rows(table.contiguous(), ids, out)
+    _gather(table, ids, out)
     return out
+
+
+def _gather(table: Tensor, ids: Tensor, out: Tensor) -> None:
+    # a table on another device than the ids: the backend of the one that is not on the CPU
+    where = ids if table.device.type == "cpu" else table
+    backend(where).gather_rows(table.contiguous(), ids, out)
 
 
 @torch.library.custom_op("gnnkit::gather_rows", mutates_args=())
 def gather_op(table: Tensor, ids: Tensor) -> Tensor:
     out = torch.empty((len(ids), *table.shape[1:]), dtype=table.dtype, device=ids.device)
-    backend(ids).gather_rows(table.contiguous(), ids, out)
+    _gather(table, ids, out)
     return out
 
 

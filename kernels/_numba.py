@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from gnnkit.kernels import _check, _loops
 from gnnkit.kernels._threads import edge_bounds, even_bounds, run
-from torch import Tensor
 
 
 def _array(tensor: Tensor | None) -> Any:

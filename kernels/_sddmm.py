@@ -3,10 +3,11 @@
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from gnnkit.kernels import _check
 from gnnkit.kernels._backend import backend
 from gnnkit.kernels._csr import Transpose, transpose_csr
-from torch import Tensor
 
 
 def sddmm(indptr: Tensor, indices: Tensor, a: Tensor, b: Tensor, *, transpose: Transpose | None = None) -> Tensor:
@@ -14,7 +15,7 @@ def sddmm(indptr: Tensor, indices: Tensor, a: Tensor, b: Tensor, *, transpose: T
 
     .. math:: out_e = a_i \cdot b_{indices_e}, \quad e \in row(i)
 
-    Costs :math:`2 E D` reads and no memory beyond the output. Deterministic.
+    Costs :math:`2 E D` reads and no memory beyond the output. Deterministic on CPU.
 
     Args:
         indptr: ``[N_dst + 1]`` int32 or int64.

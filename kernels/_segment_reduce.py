@@ -1,10 +1,11 @@
 """segment_reduce: reduce consecutive rows, the segments given by pointers."""
 
 import torch
+from torch import Tensor
+
 from gnnkit.kernels import _check
 from gnnkit.kernels._csr import row_of_entry
 from gnnkit.kernels._spmm import spmm
-from torch import Tensor
 
 
 def segment_reduce(x: Tensor, indptr: Tensor, reduce: str = "sum") -> Tensor:

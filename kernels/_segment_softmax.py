@@ -3,10 +3,11 @@
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from gnnkit.kernels import _check
 from gnnkit.kernels._backend import backend
 from gnnkit.kernels._segment_reduce import segment_reduce
-from torch import Tensor
 
 
 def segment_softmax(logits: Tensor, indptr: Tensor) -> Tensor:

@@ -3,12 +3,13 @@
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from gnnkit.kernels import _check
 from gnnkit.kernels._backend import backend
 from gnnkit.kernels._csr import Transpose, row_of_entry, transpose_csr
 from gnnkit.kernels._extreme import extreme_backward
 from gnnkit.kernels._sddmm import sddmm_op
-from torch import Tensor
 
 REDUCES = ("sum", "mean", "max", "min")
 
@@ -28,7 +29,8 @@ def spmm(
 
     Rows without edges give 0 for every ``reduce``, and the gradient of max and min is split evenly over
     ties, a maximum of exactly 0 counting as one more tie: both are PyG's rules. Destinations are served
-    row by row, without atomics, so results are deterministic, forward and backward.
+    row by row, without atomics, so results are deterministic, forward and backward (on CPU: the reference that
+    serves CUDA tensors adds in no fixed order).
 
     Costs :math:`(E + N) D` reads and writes and no memory beyond the output.
 

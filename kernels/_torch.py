@@ -7,8 +7,9 @@ Shapes are canonical here: ``x [N, H, D]``, ``values [E, H]`` or None, ``indptr 
 from __future__ import annotations
 
 import torch
-from gnnkit.kernels import _check
 from torch import Tensor
+
+from gnnkit.kernels import _check
 
 
 def _rows(indptr: Tensor, indices: Tensor, num_cols: int) -> tuple[Tensor, Tensor]:

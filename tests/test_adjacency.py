@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
-from gnnkit.kernels import transpose_csr
 from torch import Tensor
 from torch.testing import assert_close
 from torch_geometric import EdgeIndex
@@ -22,6 +21,7 @@ from torch_geometric.utils import from_networkx as pyg_from_networkx
 from torch_geometric.utils import scatter, softmax
 
 from gnnkit import Adjacency
+from gnnkit.kernels import transpose_csr
 
 BETA = pytest.mark.filterwarnings("ignore:Sparse CS[RC] tensor support is in beta state:UserWarning")
 # six edges, shuffled, with a loop (2, 2) and a parallel pair (0, 3); nodes 4 and 5 are isolated
@@ -349,6 +349,15 @@ def test_a_weight_that_asks_for_gradients_is_written_to_scipy_without() -> None:
     assert adj.to_scipy(torch.ones(6, requires_grad=True)).data.tolist() == [1.0] * 6
 
 
+@pytest.mark.parametrize("kind", ["csr", "csc"])
+@pytest.mark.parametrize(("part", "value"), [("indices", 9), ("indices", -1), ("indptr", 9)])
+def test_a_corrupt_scipy_matrix_is_a_value_error(kind: str, part: str, value: int) -> None:
+    matrix = getattr(scipy.sparse, f"{kind}_array")(np.eye(3))
+    getattr(matrix, part)[1] = value
+    with pytest.raises(ValueError, match=r"^matrix: expected a valid .*\(got "):
+        Adjacency.from_scipy(matrix)
+
+
 @pytest.mark.parametrize("matrix", [np.eye(2), [[1]], torch.eye(2)], ids=["numpy", "list", "torch"])
 def test_what_is_not_of_scipy_is_a_value_error(matrix: Any) -> None:
     with pytest.raises(ValueError, match=rf"^matrix: .*SciPy.*\(got {type(matrix).__name__}\)$"):
@@ -482,6 +491,7 @@ def test_the_transpose_is_built_at_first_use(monkeypatch: pytest.MonkeyPatch) ->
     adj = Adjacency.from_edge_index(EDGES, NUM_NODES)
     with torch.no_grad():
         adj.spmm(torch.ones(NUM_NODES, 1))
+    adj.spmm(torch.ones(NUM_NODES, 1), torch.ones(6))
     assert built == []  # no backward pass will come
     for _ in range(2):
         adj.spmm(torch.ones(NUM_NODES, 1, requires_grad=True)).sum().backward()

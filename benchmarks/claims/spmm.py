@@ -21,12 +21,12 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from gnnkit.datasets.synthetic import power_law
-from gnnkit.kernels import spmm
 from torch import Tensor
 from torch_geometric.utils import scatter
 
 from gnnkit import Adjacency
+from gnnkit.datasets.synthetic import power_law
+from gnnkit.kernels import spmm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from _harness import copy_bandwidth, floor_seconds, interleave, row_error

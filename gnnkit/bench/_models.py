@@ -37,7 +37,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         for name in ("hidden_channels", "num_layers", "heads", "out_heads"):
-            require(f"model.{name}", getattr(self, name), low=1)
+            require(f"model.{name}", getattr(self, name), low=1, high=1e6)
         for name in ("dropout", "attention_dropout"):
             require(f"model.{name}", getattr(self, name), low=0, high=1)
         if self.activation not in _ACTIVATIONS:

@@ -75,8 +75,8 @@ def run_benchmark(
         >>> summarise(record).seeds
         [0, 1]
     """
-    if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
-        raise ValueError(f"seeds: expected distinct numbers >= 0, at least one (got {list(seeds)})")
+    if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0 or max(seeds) >= 2**32:
+        raise ValueError(f"seeds: expected distinct numbers >= 0, at least one, below 2^32 (got {list(seeds)})")
     progress = progress or Progress()
     config = override(recipe(dataset, model), *overrides)
     if (config.dataset, config.model_name) != (dataset, model):
@@ -87,7 +87,9 @@ def run_benchmark(
         data = _prepare(datasets.load(dataset, root), config)
         done = {row["seed"]: row for row in writer.record().results}
         for seed in seeds:
-            if seed not in done:
+            if seed in done:
+                writer.checkpoint(seed).unlink(missing_ok=True)  # killed after the result, before the clean-up
+            else:
                 _run_seed(writer, data, config, seed, target, progress)
                 done = {row["seed"]: row for row in writer.record().results}
             progress.end(done[seed])

@@ -18,6 +18,8 @@ from typing import Any
 
 from gnnkit.train._checkpoint import sync_folder
 
+_SPEC = ("dataset", "model", "config", "key", "created")  # what the store itself relies on
+
 
 @dataclass(frozen=True)
 class RunRecord:
@@ -64,8 +66,14 @@ class RunWriter:
         except BlockingIOError:
             self._lock.close()
             raise ValueError(f"{self.folder}: expected no other gnnkit process at work here (got one)") from None
-        if not (self.folder / "run.json").exists():
-            _write_atomically(self.folder / "run.json", json.dumps(spec, indent=2) + "\n")
+        try:
+            for path in self.folder.glob("*.jsonl"):
+                _mend(path)
+            if not (self.folder / "run.json").exists():
+                _write_atomically(self.folder / "run.json", json.dumps(spec, indent=2) + "\n")
+        except BaseException:
+            self._lock.close()
+            raise
 
     def close(self) -> None:
         """Let other processes write this run."""
@@ -107,7 +115,14 @@ def read_run(folder: Path) -> RunRecord:
         spec = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path}: expected JSON (got {error})") from None
-    results = {row["seed"]: row for row in _read_lines(folder / "results.jsonl")}
+    missing = [name for name in _SPEC if not isinstance(spec, dict) or name not in spec]
+    if missing:
+        raise ValueError(f"{path}: expected the description of a run (got one without {', '.join(missing)})")
+    rows = _read_lines(folder / "results.jsonl")
+    nameless = [row for row in rows if "seed" not in row]
+    if nameless:
+        raise ValueError(f"{folder / 'results.jsonl'}: expected a seed in every row (got {nameless[0]})")
+    results = {row["seed"]: row for row in rows}
     return RunRecord(folder, spec, [results[seed] for seed in sorted(results)])
 
 
@@ -140,34 +155,50 @@ def _newest(records: list[RunRecord]) -> list[RunRecord]:
 
 
 def _append(path: Path, row: dict[str, Any], sync: bool = False) -> None:
-    line = (json.dumps(row) + "\n").encode()
+    _mend(path)
     with path.open("ab", buffering=0) as file:  # one write call: a killed process leaves the line or nothing
-        if file.tell() and not _ends_with_newline(path):
-            line = b"\n" + line  # a machine that lost power may have kept half a line
-        file.write(line)
+        file.write((json.dumps(row) + "\n").encode())
         if sync:
             os.fsync(file.fileno())
             sync_folder(path.parent)
 
 
-def _ends_with_newline(path: Path) -> bool:
-    with path.open("rb") as file:
+def _mend(path: Path) -> None:
+    """Cut off a last line that an interrupted write left in half; what it told is executed again."""
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return
         file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"
+        if file.read(1) == b"\n":
+            return
+        file.seek(0)
+        whole, _, tail = file.read().rpartition(b"\n")
+        if _is_json(tail):
+            file.write(b"\n")
+        else:
+            file.truncate(len(whole) + 1 if whole else 0)
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read rows; a last line that ends neither as JSON nor with a newline was being written and is left out."""
+    *lines, tail = path.read_bytes().split(b"\n") if path.exists() else [b""]
     rows = []
-    lines = path.read_bytes().split(b"\n") if path.exists() else []
-    for number, line in enumerate(lines, start=1):
-        try:
-            if line:
-                rows.append(json.loads(line))
-        except ValueError:
-            whole = line.rstrip().endswith(b"}")
-            if whole:  # half a line is an interrupted write, whose content is executed again; this is damage
-                raise ValueError(f"{path}: expected JSON in line {number} (got {line[:40]!r})") from None
+    for number, line in enumerate([*lines, *([tail] if _is_json(tail) else [])], start=1):
+        row = json.loads(line) if _is_json(line) else None
+        if not isinstance(row, dict):
+            raise ValueError(f"{path}: expected JSON in line {number} (got {line[:40]!r})")
+        rows.append(row)
     return rows
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def _write_atomically(path: Path, text: str) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Summary:
     """What a run amounts to over its finished seeds; metric values are fractions between 0 and 1.
 
-    Args:
+    Attributes:
         seeds: The finished seeds, in increasing order.
         test_std: Sample standard deviation (n - 1) of the test metric, None for a single seed.
         valid_std: The same for the validation metric.

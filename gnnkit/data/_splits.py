@@ -57,7 +57,7 @@ def from_masks(data: Any) -> Split:
     masks: list[Any] = [getattr(data, name, None) for name in ("train_mask", "val_mask", "test_mask")]
     lengths = {mask.numel() for mask in masks if _is_vector(mask, torch.bool)}
     if len(lengths) != 1 or not all(_is_vector(mask, torch.bool) for mask in masks):
-        raise ValueError(f"data: expected 1-D boolean train_mask, val_mask and test_mask of one length (got {data})")
+        raise ValueError(f"data: expected as many booleans in train_mask, val_mask and test_mask (got {data})")
     train, valid, test = (torch.nonzero(mask).squeeze(1) for mask in masks)
     return Split(train, valid, test)
 

@@ -42,6 +42,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         FileNotFoundError: There is none.
         ValueError: The file is damaged or is no checkpoint.
     """
+    if Path(path).is_dir():
+        raise ValueError(f"{path}: expected a checkpoint (got a folder)")
     content = Path(path).read_bytes()
     payload, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
     if digest != _digest(payload):

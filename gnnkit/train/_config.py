@@ -44,9 +44,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         require("train.lr", self.lr, low=0, above=True)
         require("train.weight_decay", self.weight_decay, low=0)
-        require("train.max_epochs", self.max_epochs, low=1)
-        require("train.patience", self.patience, low=0)
-        require("train.checkpoint_every", self.checkpoint_every, low=1)
+        require("train.max_epochs", self.max_epochs, low=1, high=1e9)
+        require("train.patience", self.patience, low=0, high=1e9)
+        require("train.checkpoint_every", self.checkpoint_every, low=1, high=1e9)
         for name in ("decay", "monitor", "schedule"):
             choices = typing.get_args(typing.get_type_hints(TrainConfig)[name])
             if getattr(self, name) not in choices:

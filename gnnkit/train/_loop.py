@@ -78,7 +78,7 @@ def fit(
     """Train a model, keep the weights of its best validation epoch, and continue an interrupted run exactly.
 
     A checkpoint holds the model, its best weights, optimiser, schedule, random generators, epoch and history;
-    a run continued from it computes what an unbroken one would have, bit for bit on one device.
+    a run continued from it computes what an unbroken one would have, bit for bit on one CPU with one number of threads.
 
     Args:
         model: Trained in place, on the device where it is. Its first child of ``model.layers`` is what

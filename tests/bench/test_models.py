@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from gnnkit.datasets import load, names
 from torch import nn
 
 from gnnkit.bench import MODELS, BenchConfig, ModelConfig, recipe
 from gnnkit.bench._models import ABOUT, build
+from gnnkit.datasets import load, names
 from gnnkit.train import override
 
 

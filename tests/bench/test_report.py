@@ -216,9 +216,7 @@ def test_terminal_table_prints_names_as_they_are(tmp_path: Path) -> None:
     assert "81.53 ± 0.65" in text
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.04, "0.0 s"), (59.3, "59.3 s"), (90, "1.5 min"), (9000, "2.5 h")]
-)
+@pytest.mark.parametrize(("seconds", "text"), [(0.04, "0.0 s"), (59.3, "59.3 s"), (90, "1.5 min"), (9000, "2.5 h")])
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
@@ -283,9 +281,7 @@ class Text(HTMLParser):
 
 
 def test_html_escapes_and_needs_nothing_from_outside(tmp_path: Path) -> None:
-    nasty = write_run(
-        tmp_path, dataset=NASTY, model="m", overrides=("a=<i>'\"",), recipe="<i>", hardware="<i>"
-    )
+    nasty = write_run(tmp_path, dataset=NASTY, model="m", overrides=("a=<i>'\"",), recipe="<i>", hardware="<i>")
     nasty.spec["config"]["<i>"] = {"key": "</td><i>"}
     page = Text(html_text([nasty]))
     assert not {"b", "i", "script", "link", "img", "iframe"} & set(page.tags)

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 import torch
 import torch_geometric.datasets
-from gnnkit.datasets import _files, _planetoid, cache_dir, card, data_root, load, names
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from gnnkit.datasets import _files, _planetoid, cache_dir, card, data_root, load, names
 from gnnkit.train import METRICS
 
 EMBEDDED = {
@@ -314,6 +314,8 @@ def test_a_damaged_processed_file_is_made_anew(data_folder: Path, empty_cache: P
     load("cora", data_folder)
     (path,) = empty_cache.rglob("data.pt")
     path.write_bytes(path.read_bytes()[:1000])
+    with pytest.warns(UserWarning, match="damaged .* made anew"):
+        assert load("cora", data_folder).num_nodes == 2708
     assert load("cora", data_folder).num_nodes == 2708
 
 

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from gnnkit.datasets.synthetic import power_law
 
 

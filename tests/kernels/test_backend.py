@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 import torch
+
 from gnnkit.kernels import _backend, _numba, _torch, backend_name, group_by, spmm
 
 CPU, META = torch.empty(0), torch.empty(0, device="meta")

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from gnnkit.kernels import group_by, transpose_csr
-from gnnkit.kernels._csr import row_of_entry
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+
+from gnnkit.kernels import group_by, transpose_csr
+from gnnkit.kernels._csr import row_of_entry
 
 
 @given(

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from gnnkit.kernels import gather_rows
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 from torch.testing import assert_close
+
+from gnnkit.kernels import gather_rows
 
 DTYPES = (
     torch.bool,

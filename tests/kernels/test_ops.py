@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
+from torch.library import opcheck
+from torch.testing import assert_close
+
 from gnnkit.kernels import _csr, _extreme, gather_rows, sddmm, segment_softmax, spmm
 from gnnkit.kernels._gather_rows import gather_op
 from gnnkit.kernels._sddmm import sddmm_op
 from gnnkit.kernels._segment_softmax import softmax_op
 from gnnkit.kernels._spmm import spmm_op
-from torch import Tensor
-from torch._dynamo.testing import CompileCounterWithBackend
-from torch.library import opcheck
-from torch.testing import assert_close
 
 INDPTR, INDICES = torch.tensor([0, 2, 2, 5]), torch.tensor([0, 1, 1, 3, 1])  # 3 destinations, 4 sources
 TRANSPOSE = _csr.transpose_csr(INDPTR, INDICES, 4)

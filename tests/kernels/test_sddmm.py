@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from gnnkit.kernels import sddmm, transpose_csr
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 from torch.testing import assert_close
+
+from gnnkit.kernels import sddmm, transpose_csr
 
 ROWS = {"[N,D]": (3,), "[N,H,D]": (2, 3)}
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from gnnkit.kernels import segment_reduce, segment_softmax
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 from torch.testing import assert_close
 from torch_geometric.utils import scatter, softmax
+
+from gnnkit.kernels import segment_reduce, segment_softmax
 
 REDUCES = ("sum", "mean", "max", "min")
 DTYPES = (torch.float32, torch.float64)

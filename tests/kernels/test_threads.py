@@ -12,6 +12,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.testing import assert_close
+from torch.utils.data import DataLoader, Dataset
+from torch_geometric.utils import scatter
+
 from gnnkit.kernels import (
     _threads,
     gather_rows,
@@ -21,12 +28,6 @@ from gnnkit.kernels import (
     spmm,
     transpose_csr,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from torch import Tensor
-from torch.testing import assert_close
-from torch.utils.data import DataLoader, Dataset
-from torch_geometric.utils import scatter
 
 NUM_NODES, NUM_EDGES = 400, 6000
 PATIENCE = 60  # seconds until a child counts as hung

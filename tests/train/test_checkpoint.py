@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 import signal
@@ -114,7 +115,7 @@ def test_what_is_no_checkpoint_is_a_value_error(tmp_path: Path, content: bytes) 
 
 @pytest.mark.parametrize("content", [[1, 2], torch.ones(3), "text", 5])
 def test_what_holds_no_dict_is_a_value_error(tmp_path: Path, content: Any) -> None:
-    torch.save(content, tmp_path / "a.ckpt")
+    save_checkpoint(tmp_path / "a.ckpt", content)  # whole and with its checksum, of the wrong kind
     with pytest.raises(ValueError, match=rf"expected a checkpoint \(got a {type(content).__name__}\)"):
         load_checkpoint(tmp_path / "a.ckpt")
 
@@ -145,7 +146,8 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path: Path, writer: str) -> None:
         pickle.dump({"model": Evil(mark)}, buffer)
     else:
         torch.save({"model": Evil(mark)}, buffer, _use_new_zipfile_serialization=writer == "torch")
-    (tmp_path / "evil.ckpt").write_bytes(buffer.getvalue())
+    payload = buffer.getvalue()
+    (tmp_path / "evil.ckpt").write_bytes(payload + hashlib.sha256(payload).digest())  # the checksum is no secret
     with pytest.raises(ValueError, match=r"evil\.ckpt: expected a checkpoint"):
         load_checkpoint(tmp_path / "evil.ckpt")
     assert not mark.exists()

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from gnnkit.datasets import load
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from torch_geometric.data import Data
 from torch_geometric.nn import GCNConv
 
 from gnnkit.data import Split
+from gnnkit.datasets import load
 from gnnkit.train import METRICS, Metric, NodeClassification, TrainConfig, evaluate, fit, seed_everything
 
 
