@@ -42,13 +42,13 @@ def _prefetch_line(typing_context, table, row, offset_bytes):
     """Ask the processor for the cache line at a byte of a table's row; a wrong address does no harm."""
 
     def generate(context, builder, signature, args):
-        byte, i32, i64 = ir.IntType(8).as_pointer(), ir.IntType(32), ir.IntType(64)
+        byte, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
         array = context.make_array(signature.args[0])(context, builder, args[0])
         stride = cgutils.unpack_tuple(builder, array.strides)[0]
-        row, offset = (
-            context.cast(builder, arg, type_, types.int64) for arg, type_ in zip(args[1:], signature.args[1:])
-        )
-        address = builder.gep(builder.bitcast(array.data, byte), [builder.add(builder.mul(row, stride), offset)])
+        row_id = context.cast(builder, args[1], signature.args[1], types.int64)
+        offset = context.cast(builder, args[2], signature.args[2], types.int64)
+        position = builder.add(builder.mul(row_id, stride), offset)
+        address = builder.gep(builder.bitcast(array.data, byte), [position])
         kind = ir.FunctionType(ir.VoidType(), [byte, i32, i32, i32])
         function = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
         builder.call(function, [address, i32(0), i32(3), i32(1)])  # to read, keep close, data

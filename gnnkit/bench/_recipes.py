@@ -20,7 +20,8 @@ class BenchConfig:
         dataset: A name of `gnnkit.datasets.names`.
         model_name: A key of `MODELS`.
         recipe: Where the settings come from.
-        features: ``"rows"`` divides every feature row by its sum where that exceeds 1, as Kipf and Welling do; ``"as_is"`` does not.
+        features: ``"rows"`` divides every feature row by its sum where that exceeds 1, as Kipf and Welling do;
+            ``"as_is"`` does not.
         model: The shape of the model.
         train: How it is trained.
     """
