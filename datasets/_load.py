@@ -25,7 +25,7 @@ def card(name: str) -> Card:
     Raises:
         ValueError: No dataset has this name; the message suggests the nearest one.
     """
-    if name in _CARDS:
+    if isinstance(name, str) and name in _CARDS:
         return _CARDS[name]
     near = difflib.get_close_matches(str(name), names(), n=1)
     suggestion = f"; did you mean {near[0]!r}?" if near else ""

@@ -6,6 +6,8 @@ One rule everywhere: an entry (i, j) of a matrix is the edge i → j, i the sour
 from __future__ import annotations
 
 import sys
+import warnings
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -35,16 +37,16 @@ def sizes(edge_index: Any, num_nodes: Any) -> Sizes:
     """Return (num_src, num_dst), given or inferred, after checking every id against them."""
     if num_nodes is None and is_pyg_edge_index(edge_index):
         num_nodes = edge_index.sparse_size()  # (None, None) unless its maker said more
-    if num_nodes in (None, (None, None)):
+    if num_nodes is None or (isinstance(num_nodes, tuple) and num_nodes == (None, None)):
         inferred = 1 + int(edge_index.max()) if edge_index.numel() else 0
         num_nodes = inferred, inferred
-    pair = (num_nodes, num_nodes) if isinstance(num_nodes, int) else num_nodes
-    if not isinstance(pair, tuple) or len(pair) != 2 or not all(_is_size(n) for n in pair):
+    pair = num_nodes if isinstance(num_nodes, tuple) else (num_nodes, num_nodes)
+    if len(pair) != 2 or not all(_is_size(n) for n in pair):
         raise ValueError(f"num_nodes: expected a number >= 0 or (num_src, num_dst) (got {num_nodes!r})")
     both = []
     for row, name, size in zip(plain(edge_index), ("sources", "destinations"), pair, strict=True):
         low, high = (int(v) for v in row.aminmax()) if row.numel() else (0, -1)
-        size = high + 1 if size is None else size
+        size = high + 1 if size is None else int(size)
         if low < 0 or high >= size:
             bad = low if low < 0 else high
             raise ValueError(f"edge_index: expected {name} in [0, {size}) (got {bad}); is num_nodes too small?")
@@ -53,7 +55,9 @@ def sizes(edge_index: Any, num_nodes: Any) -> Sizes:
 
 
 def _is_size(value: object) -> bool:
-    return value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0)
+    if value is None:
+        return True
+    return not isinstance(value, bool) and isinstance(value, Integral) and 0 <= int(value) < 2**63
 
 
 def is_pyg_edge_index(edge_index: object) -> bool:
@@ -95,7 +99,9 @@ def from_pyg(data: Any) -> tuple[Tensor, int]:
     """Read a PyG ``Data``."""
     if not isinstance(getattr(data, "edge_index", None), Tensor):
         raise ValueError(f"data: expected a PyG Data with an edge_index (got {type(data).__name__})")
-    return data.edge_index, data.num_nodes
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # PyG infers the largest id plus one, as we do
+        return data.edge_index, data.num_nodes
 
 
 def from_scipy(matrix: Any) -> tuple[Tensor, Sizes]:
@@ -125,6 +131,7 @@ def from_torch_sparse(matrix: object) -> tuple[Tensor, Sizes]:
     by_row = matrix.layout == torch.sparse_csr
     indptr = matrix.crow_indices() if by_row else matrix.ccol_indices()
     minor = matrix.col_indices() if by_row else matrix.row_indices()
+    _check.csr_pointers(indptr, minor.numel())  # torch checks them only where a user opted in
     major = torch.arange(indptr.numel() - 1, device=indptr.device).repeat_interleave(indptr.diff()).to(minor.dtype)
     return torch.stack([major, minor] if by_row else [minor, major]), shape
 
@@ -162,6 +169,8 @@ def to_scipy(edge_index: Tensor, shape: Sizes, weight: Tensor | None) -> Any:
     """Write a SciPy COO array, ones where no weight is given."""
     import scipy.sparse
 
+    if weight is not None and weight.dim() != 1:
+        raise ValueError(f"weight: expected one number an edge (got {_check.describe(weight)})")
     src, dst = edge_index.cpu().numpy()
     values = torch.ones(len(src)) if weight is None else weight.detach().cpu()
     return scipy.sparse.coo_array((values.numpy(), (src, dst)), shape=shape)

@@ -227,7 +227,8 @@ class Adjacency:
 
     def softmax(self, logits: Tensor) -> Tensor:
         """Softmax over the edges of each destination; ``[E]`` or ``[E, H]`` in the original edge order."""
-        self._edge_tensor(logits)
+        if self._edge_tensor(logits) is None:
+            raise ValueError(f"logits: expected one row for each of the {self.num_edges} edges (got None)")
         if self._inverse is None:
             with torch.inference_mode(False):
                 self._inverse = torch.empty_like(self.edge_ids)

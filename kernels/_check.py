@@ -17,19 +17,34 @@ FLOAT_DTYPES = (torch.float32, torch.float64)
 def describe(value: object) -> str:
     """Name a value the way an error message needs it."""
     if isinstance(value, Tensor):
-        return f"{str(value.dtype).removeprefix('torch.')} tensor of shape {list(value.shape)}"
+        layout = "" if value.layout == torch.strided else f"{str(value.layout).removeprefix('torch.')} "
+        return f"{layout}{str(value.dtype).removeprefix('torch.')} tensor of shape {list(value.shape)}"
     return type(value).__name__
+
+
+def is_dense(value: object, dims: tuple[int, ...], dtypes: tuple[torch.dtype, ...]) -> bool:
+    """Whether this is a tensor with strides, one of the numbers of dimensions and one of the dtypes."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided:
+        return False
+    return value.dim() in dims and value.dtype in dtypes
+
+
+def count(name: str, value: object) -> None:
+    """Require a whole number from 0 on that 64 bits hold (a symbolic one inside ``torch.compile`` is one)."""
+    whole = isinstance(value, int | torch.SymInt) and not isinstance(value, bool)
+    if not whole or value < 0 or value >= 2**63:  # type: ignore[operator]
+        raise ValueError(f"{name}: expected a whole number >= 0 (got {value!r})")
 
 
 def index_vector(name: str, value: object) -> None:
     """Require a one-dimensional int32 or int64 tensor."""
-    if not isinstance(value, Tensor) or value.dim() != 1 or value.dtype not in INDEX_DTYPES:
+    if not is_dense(value, (1,), INDEX_DTYPES):
         raise ValueError(f"{name}: expected a 1-D int32 or int64 tensor (got {describe(value)})")
 
 
 def float_tensor(name: str, value: object, dims: tuple[int, ...]) -> None:
     """Require a float32 or float64 tensor with one of the given numbers of dimensions."""
-    if not isinstance(value, Tensor) or value.dim() not in dims or value.dtype not in FLOAT_DTYPES:
+    if not is_dense(value, dims, FLOAT_DTYPES):
         shapes = " or ".join(f"{d}-D" for d in dims)
         raise ValueError(f"{name}: expected a {shapes} float32 or float64 tensor (got {describe(value)})")
 

@@ -32,8 +32,7 @@ def group_by(keys: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
         ([0, 1, 1, 3, 3], [1, 0, 2])
     """
     _check.index_vector("keys", keys)
-    if num_groups < 0:
-        raise ValueError(f"num_groups: expected a number >= 0 (got {num_groups})")
+    _check.count("num_groups", num_groups)
     indptr, perm = _group_by(keys, num_groups)
     return indptr, perm
 
@@ -88,6 +87,7 @@ def transpose_csr(indptr: Tensor, indices: Tensor, num_src: int) -> Transpose:
         [[0, 2, 2, 3], [0, 1, 0], [0, 2, 1]]
     """
     _check.csr_shapes(indptr, indices)
+    _check.count("num_src", num_src)
     rows = row_of_entry(indptr, indices)
     t_indptr, t_perm = group_by(indices, num_src)
     return t_indptr, rows.index_select(0, t_perm), t_perm

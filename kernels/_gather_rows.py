@@ -33,8 +33,8 @@ def gather_rows(table: Tensor, ids: Tensor, out: Tensor | None = None) -> Tensor
         [[3, 4], [1, 2], [3, 4]]
     """
     _check.index_vector("ids", ids)
-    if not isinstance(table, Tensor) or table.dim() == 0:
-        raise ValueError(f"table: expected a tensor with rows (got {_check.describe(table)})")
+    if not isinstance(table, Tensor) or table.dim() == 0 or table.layout != torch.strided:
+        raise ValueError(f"table: expected a dense tensor with rows (got {_check.describe(table)})")
     if out is None:
         result: Tensor = gather_op(table, ids)
         return result
@@ -45,6 +45,8 @@ def gather_rows(table: Tensor, ids: Tensor, out: Tensor | None = None) -> Tensor
         raise ValueError(
             f"out: expected contiguous memory on {ids.device} (got strides {out.stride()} on {out.device})"
         )
+    if out.untyped_storage().data_ptr() == table.untyped_storage().data_ptr() and out.numel():
+        raise ValueError("out: expected memory apart from the table's (got a view of the same)")
     if torch.is_grad_enabled() and (table.requires_grad or out.requires_grad):
         raise ValueError("out: expected tensors without gradients when writing into a buffer (got requires_grad)")
     _gather(table, ids, out)

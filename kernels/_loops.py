@@ -6,7 +6,7 @@ compile time). A loop returns 0, or 1 as soon as a pointer or an index leaves it
 Numba compiles one version for each combination of dtypes at first use and keeps it on disk.
 """
 
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, call-arg"
 from __future__ import annotations
 
 import warnings

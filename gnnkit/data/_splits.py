@@ -84,6 +84,9 @@ def per_class(y: Tensor, train_per_class: int, valid_per_class: int, seed: int) 
     """
     if not _is_vector(y, torch.int64):
         raise ValueError(f"y: expected an int64 class for each node (got {describe(y)})")
+    for name, number in (("train_per_class", train_per_class), ("valid_per_class", valid_per_class), ("seed", seed)):
+        if not isinstance(number, int) or abs(number) >= 2**63:
+            raise ValueError(f"{name}: expected a whole number (got {number!r})")
     order = torch.randperm(y.numel(), generator=torch.Generator().manual_seed(seed))
     train, valid, test = [], [], []
     for label in torch.unique(y).tolist():

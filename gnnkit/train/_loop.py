@@ -227,7 +227,8 @@ def _scheduler(optimizer: torch.optim.Optimizer, config: TrainConfig) -> torch.o
 
 def _rng_state() -> dict[str, Any]:
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    kind, keys, *position = np.random.get_state()  # noqa: NPY002
+    numpy_global: Any = np.random.get_state()  # noqa: NPY002
+    kind, keys, *position = numpy_global
     numpy_state = [kind, torch.from_numpy(keys.astype(np.int64)), *position]
     return {"torch": torch.get_rng_state(), "cuda": cuda, "python": random.getstate(), "numpy": numpy_state}
 

@@ -27,8 +27,8 @@ class NodeClassification:
 
     def __init__(self, data: Any, split: Split, metric: str = "accuracy") -> None:
         x, y = data.x, data.y
-        if not isinstance(x, Tensor) or x.dim() != 2 or not x.is_floating_point():
-            raise ValueError(f"data.x: expected a floating-point tensor [N, D] (got {_shape(x)})")
+        if not isinstance(x, Tensor) or x.layout != torch.strided or x.dim() != 2 or not x.is_floating_point():
+            raise ValueError(f"data.x: expected a dense floating-point tensor [N, D] (got {_shape(x)})")
         if not isinstance(y, Tensor) or y.dim() != 1 or y.dtype != torch.int64 or len(y) != len(x):
             raise ValueError(f"data.y: expected an int64 class for each of {len(x)} nodes (got {_shape(y)})")
         if not bool(x.isfinite().all()):

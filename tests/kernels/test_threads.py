@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch_geometric.utils import scatter
 
 from gnnkit.kernels import (
+    _loops,
     _threads,
     gather_rows,
     sddmm,
@@ -330,3 +331,38 @@ def test_run_passes_on_what_a_part_raises(set_threads: Callable[[int], None], ba
 
     with pytest.raises(MemoryError, match="of one part"):
         _threads.run(loop, list(range(8)))
+
+
+# ------------------------------------------------------------------ what a part refuses by itself
+
+X, OUT, PER_EDGE = (np.ones(shape, dtype=np.float32) for shape in ((2, 1, 3), (2, 1, 3), (3, 1)))
+LOOPS: dict[str, tuple[object, ...]] = {
+    "spmm_sum": (X, PER_EDGE, False, OUT),
+    "spmm_extreme": (X, PER_EDGE, True, OUT),
+    "extreme_ties": (X, PER_EDGE, X, OUT),
+    "spmm_masked": (X, PER_EDGE, X, X, PER_EDGE, True, OUT),
+    "sddmm": (X, X, np.ones_like(PER_EDGE)),
+    "sddmm_masked": (X, X, X, X, PER_EDGE, np.ones_like(PER_EDGE)),
+    "segment_softmax": (PER_EDGE, np.ones_like(PER_EDGE)),
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+@pytest.mark.parametrize("pointers", [[0, 9], [9, 10], [-2, 1], [2, 1], [0, 4]], ids=str)
+def test_every_loop_refuses_pointers_that_leave_the_entries_before_it_follows_them(
+    name: str, pointers: list[int]
+) -> None:
+    """In time, and not by the row pointer that falls back to E in a later part."""
+    indices = np.zeros(32, dtype=np.int64)[8:11]  # a step outside would read a valid index, not crash
+    tables = () if name == "segment_softmax" else (indices,)
+    loop = getattr(_loops, name)
+    assert loop(0, 1, np.array([0, 3]), *tables, *LOOPS[name]) == 0
+    assert loop(0, 1, np.array(pointers), *tables, *LOOPS[name]) == 1
+
+
+@pytest.mark.parametrize("name", [name for name in LOOPS if name != "segment_softmax"])
+@pytest.mark.parametrize("index", [-1, 2], ids=str)
+def test_every_loop_refuses_an_index_outside_its_table(name: str, index: int) -> None:
+    indices = np.array([0, 1, index])
+    assert getattr(_loops, name)(0, 1, np.array([0, 2]), indices, *LOOPS[name]) == 0
+    assert getattr(_loops, name)(0, 1, np.array([0, 3]), indices, *LOOPS[name]) == 1
