@@ -126,7 +126,8 @@ def _curves(axes: Axes, records: Sequence[RunRecord], labels: list[str], metric:
         curves.append(list(zip(epochs, means, strict=True)))
     columns = 1 + len(labels) // 7
     lines = sum(1 + label.count("\n") for label in labels) / columns
-    axes.set_ylim(bottom=_bottom(curves, top=axes.get_ylim()[1], legend=min(0.08 * lines + 0.04, 0.6)))
+    top = min(axes.get_ylim()[1], 100.5)  # a band may reach beyond what a score can
+    axes.set_ylim(bottom=_bottom(curves, top=top, legend=min(0.08 * lines + 0.04, 0.6)), top=top)
     axes.set_xlim(left=0)
     axes.set_xlabel("Epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -104,7 +104,7 @@ def test_transposing_twice_sorts_every_row_by_source(backend: str, graph: Any) -
         ([0, 2], [0], 3, "indptr: .*0 to the 1 edges.*0 to 2"),
         ([0, 2, 1, 3], [0, 0, 0], 3, "indptr: .*non-decreasing.*2 then 1 at row 1"),
         ([], [], 3, "indptr: .*at least 1"),
-        ([0], [], -1, "num_groups: .*-1"),
+        ([0], [], -1, "num_src: .*-1"),
     ],
 )
 def test_what_is_no_csr_is_a_value_error(
