@@ -17,6 +17,7 @@ from gnnkit._optional import require
 from gnnkit.kernels import _check
 
 Sizes = tuple[int, int]
+_MAX_NODES = 2**40  # beyond, row pointers alone take 8 TiB: a stray id, not a graph
 
 
 def check_edge_index(edge_index: object) -> None:
@@ -50,6 +51,8 @@ def sizes(edge_index: Any, num_nodes: Any) -> Sizes:
         if low < 0 or high >= size:
             bad = low if low < 0 else high
             raise ValueError(f"edge_index: expected {name} in [0, {size}) (got {bad}); is num_nodes too small?")
+        if size > _MAX_NODES:
+            raise ValueError(f"edge_index: expected at most 2^40 {name} (got {size})")
         both.append(size)
     return both[0], both[1]
 

@@ -32,7 +32,7 @@ def _main(debug: Annotated[bool, typer.Option("--debug", help="Show the tracebac
 def bench(
     name: Annotated[str, typer.Argument(help="A dataset; `gnnkit datasets` lists them.")],
     model: Annotated[str, typer.Option("--model", help="A model; `gnnkit models` lists them.")],
-    seeds: Annotated[int, typer.Option(min=1, help="Run the seeds 0 … SEEDS - 1.")] = 10,
+    seeds: Annotated[int, typer.Option(min=1, max=10_000, help="Run the seeds 0 … SEEDS - 1.")] = 10,
     root: Root = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<number>.")] = "auto",
     settings: Annotated[list[str] | None, typer.Option("--set", help="path=value, e.g. train.lr=0.02.")] = None,

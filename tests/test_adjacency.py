@@ -692,3 +692,8 @@ def test_conversions_leave_what_they_read_alone() -> None:
         adj.spmm(torch.ones(adj.num_src, 1, requires_grad=True)).sum().backward()
         adj.softmax(torch.ones(adj.num_edges))
         assert all((old == new).all() for old, new in zip(before, read(), strict=True))
+
+
+def test_a_stray_id_is_an_error_and_not_an_allocation() -> None:
+    with pytest.raises(ValueError, match=r"at most 2\^40 sources \(got "):
+        Adjacency.from_edge_index(torch.tensor([[2**62], [0]]))

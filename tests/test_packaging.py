@@ -54,7 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     "pipeline.__main__": {"cli"},
 }
 # packages that one module only may import
-HOMES: dict[str, str] = {"numba": "gnnkit.kernels._loops"}
+HOMES: dict[str, str] = {"numba": "gnnkit.kernels._loops", "llvmlite": "gnnkit.kernels._loops"}
 # packages that need not be installed: one module only may import them, and only when they are used
 OPTIONAL_HOMES: dict[str, str] = {
     "cupy": "gnnkit.kernels._cupy",
