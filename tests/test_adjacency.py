@@ -641,6 +641,7 @@ def test_moving_elsewhere_takes_a_built_transpose_along() -> None:
     assert adj.to("meta")._transpose is None
     shapes = [t.shape for t in adj.transpose]
     moved = adj.to("meta")
+    assert moved._transpose is not None
     assert (moved.num_src, moved.num_dst, moved.num_edges) == (7, 5, 6)
     assert [t.shape for t in moved.transpose] == shapes
     for tensor in (moved.indptr, moved.indices, moved.edge_ids, *moved.transpose):
