@@ -36,6 +36,7 @@ class Claim:
         rows: One flat dict of JSON values a measurement; the keys carry units.
         passed: Whether every threshold and every control held.
         control: What the negative controls did.
+        commit: The commit whose code made the figures, where that is not the one checked out.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Claim:
     rows: list[dict[str, Any]]
     passed: bool
     control: str
+    commit: str = ""
 
 
 def write(claim: Claim, results: Path = RESULTS) -> Path:
@@ -53,7 +55,7 @@ def write(claim: Claim, results: Path = RESULTS) -> Path:
         **asdict(claim),
         "rows": [{key: _json_value(value) for key, value in row.items()} for row in claim.rows],
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
+        "commit": claim.commit or commit(),
         "threads": torch.get_num_threads(),
         "hardware": hardware(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},

@@ -51,6 +51,7 @@ def main() -> int:
         result="; ".join(f"{r['dataset']} {r['model']} {r['test_percent']} (target {r['target']})" for r in rows),
         rows=rows,
         passed=all(row["within"] == "yes" for row in rows) and all(controls),
+        commit=", ".join(sorted({row["commit"] for row in rows})),
         control=f"an MLP misses every graph model's target ({figures}): {'yes' if all(controls) else 'NO'}",
     )
     (write if all(row["seeds"] == 10 for row in rows) else show)(claim)
