@@ -10,12 +10,13 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gnnkit._accelerate import accelerate
     from gnnkit.adjacency import Adjacency
 
 __version__ = _version("gnnkit")
-__all__ = ["Adjacency", "__version__"]
+__all__ = ["Adjacency", "accelerate", "__version__"]
 
-_HOME = {"Adjacency": "gnnkit.adjacency"}
+_HOME = {"Adjacency": "gnnkit.adjacency", "accelerate": "gnnkit._accelerate"}
 
 
 def __getattr__(name: str) -> Any:

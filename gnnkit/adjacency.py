@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
-from gnnkit import _convert
+from gnnkit import _convert, _edge_rows
 from gnnkit.kernels import group_by, segment_softmax, spmm, transpose_csr
+from gnnkit.kernels._csr import row_of_entry
 
 if TYPE_CHECKING:
     import networkx
@@ -44,7 +45,10 @@ class Adjacency:
         [[2.0], [5.0], [0.0]]
     """
 
-    __slots__ = ("_inverse", "_transpose", "edge_ids", "indices", "indptr", "num_dst", "num_src")
+    __slots__ = (
+        *("indptr", "indices", "edge_ids", "num_src", "num_dst"),
+        *("_transpose", "_inverse", "_ends", "_out_edges", "_entries"),  # made at first use
+    )
 
     indptr: Tensor
     indices: Tensor
@@ -53,6 +57,9 @@ class Adjacency:
     num_dst: int
     _transpose: tuple[Tensor, Tensor, Tensor] | None
     _inverse: Tensor | None
+    _ends: tuple[Tensor, Tensor] | None
+    _out_edges: Tensor | None
+    _entries: tuple[Tensor, Tensor, Tensor] | None
 
     def __init__(self) -> None:
         raise TypeError("Adjacency: expected a constructor such as Adjacency.from_edge_index (got Adjacency())")
@@ -66,8 +73,7 @@ class Adjacency:
             csr = (t.clone() if t.is_inference() else t for t in (indptr.long(), indices, edge_ids))
             self.indptr, self.indices, self.edge_ids = csr
         self.num_src, self.num_dst = num_src, indptr.numel() - 1
-        self._transpose = None
-        self._inverse = None
+        self._transpose = self._inverse = self._ends = self._out_edges = self._entries = None
         return self
 
     # ------------------------------------------------------------------ construction
@@ -204,6 +210,15 @@ class Adjacency:
                 self._transpose = transpose_csr(self.indptr, self.indices, self.num_src)
         return self._transpose
 
+    @property
+    def entries(self) -> tuple[Tensor, Tensor, Tensor]:
+        """``(node, indptr, position)``: the destination of every CSR entry, and the entries of every destination."""
+        if self._entries is None:
+            with torch.inference_mode(False):
+                dst = row_of_entry(self.indptr, self.indices)
+                self._entries = dst, self.indptr, torch.arange(self.num_edges, device=self.device)
+        return self._entries
+
     def spmm(self, x: Tensor, weight: Tensor | None = None, reduce: str = "sum") -> Tensor:
         """Aggregate ``weight_e * x[source of e]`` at every destination; see `gnnkit.kernels.spmm`.
 
@@ -215,25 +230,70 @@ class Adjacency:
         Returns:
             ``[num_dst, D]`` or ``[num_dst, H, D]``.
         """
-        if not isinstance(x, Tensor) or x.shape[:1] != (self.num_src,):
-            got = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
-            raise ValueError(f"x: expected {self.num_src} rows, one a source node (got {got})")
+        self._node_rows(x, self.num_src, "source")
         values = self._edge_tensor(weight)
-        if values is not None:
-            values = values.index_select(0, self.edge_ids)
+        values = None if values is None else self.to_csr_order(values)
         backward = torch.is_grad_enabled() and (x.requires_grad or (values is not None and values.requires_grad))
         transpose = self.transpose if backward else None
         return spmm(self.indptr, self.indices, x, values, reduce, transpose=transpose)
 
     def softmax(self, logits: Tensor) -> Tensor:
         """Softmax over the edges of each destination; ``[E]`` or ``[E, H]`` in the original edge order."""
-        if self._edge_tensor(logits) is None:
-            raise ValueError(f"logits: expected one row for each of the {self.num_edges} edges (got None)")
-        if self._inverse is None:
+        return self.to_edge_order(segment_softmax(self.to_csr_order(logits), self.indptr))
+
+    def gather(self, x: Tensor, end: Literal["src", "dst"] = "src") -> Tensor:
+        """Return for every edge, in the original order, the row of the node at one of its ends.
+
+        The values of ``x[edge_index[0]]`` (or ``[1]``); the gradient is summed along rows, in a fixed order.
+
+        Args:
+            x: ``[num_src, ...]``, or ``[num_dst, ...]`` with ``end="dst"``; float32 or float64.
+            end: ``"src"`` or ``"dst"``.
+
+        Returns:
+            ``[E, ...]``.
+        """
+        if end not in ("src", "dst"):
+            raise ValueError(f"end: expected src or dst (got {end!r})")
+        src, dst = self._edge_ends()
+        if end == "dst":
+            self._node_rows(x, self.num_dst, "destination")
+            return _edge_rows.gather(x, dst, self.indptr, self.edge_ids)
+        self._node_rows(x, self.num_src, "source")
+        t_indptr, _, t_perm = self.transpose
+        if self._out_edges is None:
             with torch.inference_mode(False):
-                self._inverse = torch.empty_like(self.edge_ids)
-                self._inverse[self.edge_ids] = torch.arange(self.num_edges, device=self.device)
-        return segment_softmax(logits.index_select(0, self.edge_ids), self.indptr).index_select(0, self._inverse)
+                self._out_edges = self.edge_ids.index_select(0, t_perm)
+        return _edge_rows.gather(x, src, t_indptr, self._out_edges)
+
+    def aggregate(self, messages: Tensor, reduce: str = "sum") -> Tensor:
+        """Reduce one row an edge, in the original order, at the edges' destinations.
+
+        Args:
+            messages: ``[E, ...]``, float32 or float64.
+            reduce: ``"sum"``, ``"mean"``, ``"max"`` or ``"min"``.
+
+        Returns:
+            ``[num_dst, ...]``.
+        """
+        rows = self._edge_tensor(messages)
+        if rows is None:
+            raise ValueError(f"messages: expected one row for each of the {self.num_edges} edges (got None)")
+        return _edge_rows.reduce_rows(rows, self._edge_ends()[1], self.indptr, self.edge_ids, reduce)
+
+    def to_csr_order(self, values: Tensor) -> Tensor:
+        """Bring ``[E, ...]`` from the original edge order to that of ``indices``, as `gnnkit.kernels` takes it."""
+        rows = self._edge_tensor(values)
+        if rows is None:
+            raise ValueError(f"expected one row for each of the {self.num_edges} edges (got None)")
+        return _edge_rows.permute(rows, self.edge_ids, self._csr_positions())
+
+    def to_edge_order(self, values: Tensor) -> Tensor:
+        """Bring ``[E, ...]`` from the order of ``indices`` back to the original edge order."""
+        rows = self._edge_tensor(values)
+        if rows is None:
+            raise ValueError(f"expected one row for each of the {self.num_edges} edges (got None)")
+        return _edge_rows.permute(rows, self._csr_positions(), self.edge_ids)
 
     # ------------------------------------------------------------------ properties
 
@@ -258,6 +318,27 @@ class Adjacency:
 
     def __repr__(self) -> str:
         return f"Adjacency(num_src={self.num_src}, num_dst={self.num_dst}, num_edges={self.num_edges})"
+
+    def _csr_positions(self) -> Tensor:
+        """``[E]``: where in the CSR each edge stands."""
+        if self._inverse is None:
+            with torch.inference_mode(False):
+                self._inverse = torch.empty_like(self.edge_ids)
+                self._inverse[self.edge_ids] = torch.arange(self.num_edges, device=self.device)
+        return self._inverse
+
+    def _edge_ends(self) -> tuple[Tensor, Tensor]:
+        """Sources and destinations, each ``[E]`` in the original edge order."""
+        if self._ends is None:
+            with torch.inference_mode(False):
+                src, dst = self.to_edge_index()
+                self._ends = src.to(self.indices.dtype), dst.to(self.indices.dtype)
+        return self._ends
+
+    def _node_rows(self, x: Any, expected: int, which: str) -> None:
+        if not isinstance(x, Tensor) or x.shape[:1] != (expected,):
+            got = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
+            raise ValueError(f"x: expected {expected} rows, one a {which} node (got {got})")
 
     def _one_node_set(self, what: str) -> int:
         if self.num_src != self.num_dst:

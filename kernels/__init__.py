@@ -8,6 +8,7 @@ if __name__ != "gnnkit.kernels":
     raise ImportError("import gnnkit.kernels, not kernels")
 
 from gnnkit.kernels._backend import backend_name
+from gnnkit.kernels._content_hash import content_hash
 from gnnkit.kernels._csr import group_by, transpose_csr
 from gnnkit.kernels._gather_rows import gather_rows
 from gnnkit.kernels._sddmm import sddmm
@@ -23,5 +24,6 @@ __all__ = [
     "gather_rows",
     "group_by",
     "transpose_csr",
+    "content_hash",
     "backend_name",
 ]

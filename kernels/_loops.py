@@ -292,3 +292,25 @@ def group_by(keys, indptr, perm):
         indptr[k] = indptr[k - 1]
     indptr[0] = 0
     return 0
+
+
+HASH_BLOCK = 1 << 15  # words
+
+
+@_jit()
+def content_hash(low, high, words, key, sums):
+    """sums[b] = the two sums of block b; uint64 arithmetic wraps."""
+    for block in range(low, high):
+        first, second = np.uint64(0), np.uint64(0)
+        begin = block * HASH_BLOCK
+        part = words[begin : min(begin + HASH_BLOCK, len(words))]
+        for k in range(len(part)):
+            z = np.uint64(part[k]) + np.uint64(begin + k + 1) * np.uint64(0x9E3779B97F4A7C15) + key
+            z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            z ^= z >> np.uint64(31)
+            first += z
+            second += (z >> np.uint64(32)) * (z & np.uint64(0xFFFFFFFF))
+        sums[block, 0] = first
+        sums[block, 1] = second
+    return 0

@@ -120,3 +120,13 @@ def group_by(keys: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
     if _loops.group_by(_array(keys), indptr.numpy(), perm.numpy()):
         _check.ids("keys", keys, num_groups)
     return indptr, perm
+
+
+def content_hash(words: Tensor, key: int) -> tuple[int, int]:
+    """See `gnnkit.kernels._torch.content_hash`."""
+    array = _array(words)
+    blocks = -(-len(array) // _loops.HASH_BLOCK)
+    sums = np.zeros((blocks, 2), dtype=np.uint64)
+    run(_loops.content_hash, even_bounds(blocks, _loops.HASH_BLOCK), array, np.uint64(key), sums)
+    low, high = sums.sum(axis=0, dtype=np.uint64)
+    return int(low), int(high)

@@ -107,3 +107,16 @@ def group_by(keys: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
     _check.ids("keys", keys, num_groups)
     counts = torch.bincount(keys, minlength=num_groups)
     return torch.cat([counts.new_zeros(1), counts.cumsum(0)]), keys.argsort(stable=True)
+
+
+def content_hash(words: Tensor, key: int) -> tuple[int, int]:
+    """Two sums over the mixed words and their positions, modulo 2^64, as signed numbers."""
+    z = words.long() + torch.arange(1, words.numel() + 1, device=words.device) * -0x61C8864680B583EB + key
+    for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
+        z = (z ^ _shift(z, shift)) * factor
+    z = z ^ _shift(z, 31)
+    return int(z.sum()), int((_shift(z, 32) * (z & 0xFFFFFFFF)).sum())
+
+
+def _shift(z: Tensor, bits: int) -> Tensor:
+    return (z >> bits) & ((1 << (64 - bits)) - 1)  # torch shifts the sign in

@@ -36,9 +36,10 @@ ALLOWED: dict[str, set[str]] = {
     "_optional": set(),
     "kernels": set(),
     "_convert": {"_optional", "kernels"},
-    "adjacency": {"_convert", "kernels"},
-    "accelerate": {"adjacency", "kernels"},
-    "gnnkit": {"accelerate", "adjacency"},  # only when a name is first used, see below
+    "_edge_rows": {"kernels"},
+    "adjacency": {"_convert", "_edge_rows", "kernels"},
+    "_accelerate": {"adjacency", "kernels"},
+    "gnnkit": {"_accelerate", "adjacency"},  # only when a name is first used, see below
     "nn": TOPOLOGY,
     "data": TOPOLOGY,
     "models": {*TOPOLOGY, "nn"},
@@ -49,8 +50,8 @@ ALLOWED: dict[str, set[str]] = {
     "wireless": {*MODELS, *RUNS},
     "pruning": {*MODELS, *RUNS},
     "testing": {*MODELS, *RUNS, "gnnkit"},
-    "bench": {*MODELS, *RUNS, *SUBJECTS, "accelerate", "gnnkit"},
-    "cli": {*MODELS, *RUNS, *SUBJECTS, "accelerate", "bench", "gnnkit"},
+    "bench": {*MODELS, *RUNS, *SUBJECTS, "_accelerate", "gnnkit"},
+    "cli": {*MODELS, *RUNS, *SUBJECTS, "_accelerate", "bench", "gnnkit"},
     "pipeline.__main__": {"cli"},
 }
 # packages that one module only may import

@@ -1,0 +1,155 @@
+"""The class that a PyG layer gets: its own, with `propagate` on gnnkit's kernels."""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch_geometric.nn.conv import MessagePassing
+
+from gnnkit._accelerate._propagate import REDUCES, Call
+
+_INTERNALS = ("aggregate", "_check_input", "_collect", "_index_select", "_index_select_safe", "_lift", "_set_size")
+_METHODS = {"propagate", "edge_updater", "message", "edge_update", "update", "message_and_aggregate", *_INTERNALS}
+_HOOKS = tuple(
+    f"_{stage}_forward_{kind}"
+    for stage in ("propagate", "message", "aggregate", "edge_update")
+    for kind in ("pre_hooks", "hooks")
+)
+
+
+class FastLayer(MessagePassing):
+    """Stands before a layer's class in the method resolution order: same layer, other aggregation."""
+
+    plain_class: type[MessagePassing]
+    keeps_rows_pending = True
+
+    def propagate(self, edge_index: Any, size: Any = None, **kwargs: Any) -> Any:
+        """PyG's ``propagate`` on gnnkit's kernels, or PyG's own for the calls that these do not serve."""
+        if not is_fast(self, edge_index) or (call := Call.of(self, edge_index, size, kwargs)) is None:
+            return super().propagate(edge_index, size=size, **kwargs)
+        if not type(self).keeps_rows_pending:
+            return call.run(pending=False)
+        try:
+            return call.run(pending=True)
+        except Exception:
+            # Pending rows do not pass through an autograd.Function or TorchScript: gather, here and from now on.
+            out = call.run(pending=False)  # what the layer itself refuses, it refuses again
+            type(self).keeps_rows_pending = False
+            return out
+
+    def _set_jittable_templates(self, raise_on_error: bool = False) -> None:
+        # PyG writes its propagate into the class of the layer that it finds: that has to be the plain one
+        with plain(self):
+            self._set_jittable_templates(raise_on_error)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _restore, (self.plain_class,), self.__getstate__()
+
+    def __prepare_scriptable__(self) -> MessagePassing:
+        # TorchScript compiles source code: it gets the plain layer
+        return revert(copy.copy(self))
+
+
+class plain:  # noqa: N801 (a context manager reads as a word)
+    """While it lasts, a layer has its plain class."""
+
+    def __init__(self, layer: FastLayer) -> None:
+        self.layer, self.fast_class = layer, type(layer)
+
+    def __enter__(self) -> None:
+        self.layer.__class__ = self.fast_class.plain_class
+
+    def __exit__(self, *error: object) -> None:
+        self.layer.__class__ = self.fast_class
+
+
+@cache
+def fast_class(layer_class: type[MessagePassing], mixin: type[FastLayer]) -> type[FastLayer]:
+    """Make the class of an accelerated layer; it prints, pickles and compares to instances as the plain one does."""
+    names = {
+        "plain_class": layer_class,
+        "_jinja_propagate": mixin.propagate,  # what PyG goes back to after explaining
+        "__module__": layer_class.__module__,
+        "__qualname__": layer_class.__qualname__,
+        "__doc__": layer_class.__doc__,
+    }
+    return cast(type[FastLayer], type(layer_class.__name__, (mixin, layer_class), names))
+
+
+def convert(layer: MessagePassing, mixin: type[FastLayer]) -> None:
+    """Give a layer its fast class, in place."""
+    _drop_bound_propagate(layer)
+    layer.__class__ = fast_class(type(layer), mixin)
+
+
+def revert(layer: FastLayer) -> MessagePassing:
+    """Give a layer its plain class back, in place."""
+    _drop_bound_propagate(layer)
+    layer.__class__ = layer.plain_class
+    layer._set_jittable_templates()  # it may come from a pickle of another process
+    return layer
+
+
+def _drop_bound_propagate(layer: MessagePassing) -> None:
+    # PyG's explain binds the class's propagate to the instance, which would hide another class's
+    if not layer.explain and layer.decomposed_layers == 1:
+        layer.__dict__.pop("propagate", None)
+
+
+def _restore(layer_class: type[MessagePassing]) -> FastLayer:
+    from gnnkit._accelerate._mixins import mixin_of
+
+    made = fast_class(layer_class, mixin_of(layer_class))
+    return made.__new__(made)
+
+
+def refusal(layer: MessagePassing) -> str | None:
+    """Say why a layer cannot be accelerated; None if it can."""
+    cls = type(layer)
+    for base in cls.__mro__[: cls.__mro__.index(MessagePassing)]:
+        written = base.__dict__.get("propagate")
+        if written is not None and written is base.__dict__.get("_orig_propagate", written):
+            return "has a propagate of its own"
+    for name in _INTERNALS:
+        if getattr(cls, name) is not getattr(MessagePassing, name):
+            return f"has {'an' if name[0] == 'a' else 'a'} {name} of its own"
+    if patched := _METHODS & layer.__dict__.keys() - {"propagate"}:
+        return f"has {', '.join(sorted(patched))} replaced on the instance"
+    if type(layer.aggr_module) not in REDUCES:
+        return f"aggregates by {layer.aggr_module}"
+    if layer.node_dim not in (0, -2):
+        return f"has its nodes in dimension {layer.node_dim}"
+    return None
+
+
+def is_fast(layer: MessagePassing, edge_index: Any) -> bool:
+    """Whether a call can be served: nobody looks in between, and the graph is a plain ``edge_index`` on the CPU."""
+    return (
+        type(edge_index) is Tensor
+        and edge_index.device.type == "cpu"
+        and edge_index.layout is torch.strided
+        and edge_index.dim() == 2
+        and edge_index.shape[0] == 2
+        and edge_index.dtype in (torch.int64, torch.int32)
+        and not layer.explain
+        and layer.decomposed_layers == 1
+        and type(layer.aggr_module) in REDUCES
+        and not any(getattr(layer, hooks) for hooks in _HOOKS)
+        and not (layer.aggr_module._forward_hooks or layer.aggr_module._forward_pre_hooks)
+        and _METHODS.isdisjoint(layer.__dict__.keys() - {"propagate"})
+        and not _is_transformed()
+    )
+
+
+def _is_transformed() -> bool:
+    """Whether the call is traced, compiled or differentiated forward: a hash of content has no place there."""
+    return (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()  # type: ignore[no-untyped-call]
+        or torch._C._are_functorch_transforms_active()
+        or torch.autograd.forward_ad._current_level >= 0
+    )

@@ -1,0 +1,25 @@
+"""Which layers have more than the aggregation to gain."""
+
+from __future__ import annotations
+
+from torch_geometric.nn.conv import GATConv, GATv2Conv, GCNConv, MessagePassing
+
+from gnnkit._accelerate._attention import FastGAT, FastGATv2
+from gnnkit._accelerate._gcn import FastGCN
+from gnnkit._accelerate._layer import FastLayer
+
+_FUNCTIONS = ("forward", "message", "update", "edge_update", "edge_updater")
+_MIXINS: dict[type[MessagePassing], type[FastLayer]] = {
+    GCNConv: FastGCN,
+    GATConv: FastGAT,
+    GATv2Conv: FastGATv2,
+}
+
+
+def mixin_of(layer_class: type[MessagePassing]) -> type[FastLayer]:
+    """Return what to put before a layer's class: a subclass that keeps its parent's functions is its parent."""
+    for known, mixin in _MIXINS.items():
+        if issubclass(layer_class, known):
+            same = all(getattr(layer_class, name) is getattr(known, name) for name in _FUNCTIONS)
+            return mixin if same else FastLayer
+    return FastLayer

@@ -1,0 +1,104 @@
+"""One call of PyG's ``propagate``, its rows pending and its aggregation on gnnkit's kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor
+from torch_geometric.nn.aggr import MaxAggregation, MeanAggregation, MinAggregation, SumAggregation
+from torch_geometric.nn.conv import MessagePassing
+
+from gnnkit._accelerate import _cache
+from gnnkit._accelerate._cache import Topology
+from gnnkit._accelerate._rows import FLOATS, Rows, materialised
+from gnnkit.kernels import spmm
+
+REDUCES = {SumAggregation: "sum", MeanAggregation: "mean", MaxAggregation: "max", MinAggregation: "min"}
+End = Literal["src", "dst"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """The arguments of a ``propagate``.
+
+    Attributes:
+        layer: Whose message, aggregation and update these are.
+        topology: The graph, by destination.
+        known: What the layer's functions may ask for, by name; rows at the ends of edges are in ``ends``.
+        ends: For each argument that ends in ``_i`` or ``_j``, the table and the end of the edge.
+    """
+
+    layer: MessagePassing
+    topology: Topology
+    known: dict[str, Any]
+    ends: dict[str, tuple[Tensor, End]]
+
+    @classmethod
+    def of(cls, layer: MessagePassing, edge_index: Tensor, size: Any, kwargs: dict[str, Any]) -> Call | None:
+        """Collect a call; None if it is PyG's to serve, or to refuse with its own words."""
+        sizes = layer._check_input(edge_index, size)
+        forward = layer.flow == "source_to_target"
+        i, j = (1, 0) if forward else (0, 1)
+        ends: dict[str, tuple[Tensor, End]] = {}
+        known: dict[str, Any] = dict(kwargs)
+        for name in (name for name in layer._user_args if name.endswith(("_i", "_j"))):
+            end, other = (j, i) if name.endswith("_j") else (i, j)
+            given = kwargs.get(name[:-2])
+            if isinstance(given, tuple | list):
+                if not forward:
+                    return None  # PyG's two implementations differ here
+                if isinstance(given[other], Tensor):
+                    layer._set_size(sizes, other, given[other])
+                given = given[end]
+            known[name] = None
+            if isinstance(given, Tensor):
+                layer._set_size(sizes, end, given)
+                ends[name] = given, "src" if end == j else "dst"
+        num_dst, num_src = (sizes[a] if sizes[a] is not None else sizes[b] for a, b in ((i, j), (j, i)))
+        if num_dst is None or num_src is None:
+            return None
+        try:
+            topology = _cache.of_edges(edge_index if forward else edge_index.flip(0), (num_src, num_dst))
+        except ValueError:
+            return None
+        known |= {"edge_index": edge_index, "edge_index_i": edge_index[i], "edge_index_j": edge_index[j]}
+        known |= {"adj_t": None, "ptr": None, "index": edge_index[i], "dim_size": num_dst}
+        known |= {"size": sizes, "size_i": num_dst, "size_j": num_src}
+        return cls(layer, topology, known, ends)
+
+    def run(self, pending: bool) -> Any:
+        """Message, aggregate, update; rows are gathered beforehand unless they may stay ``pending``."""
+        layer, collect = self.layer, self.layer.inspector.collect_param_data
+        known = self.known | {name: self._lift(*rows, pending) for name, rows in self.ends.items()}
+        message = layer.message(**collect("message", known))
+        out = self._aggregate(message, collect("aggregate", known))
+        return layer.update(out, **collect("update", known))
+
+    def _lift(self, table: Tensor, end: End, pending: bool) -> Tensor:
+        if type(table) is not Tensor or table.dtype not in FLOATS or not self._leads(table):
+            index = self.known["edge_index_j" if end == "src" else "edge_index_i"]
+            return cast(Tensor, self.layer._index_select(table, index))
+        return Rows(table, self.topology, end) if pending else self.topology.adj.gather(table, end)
+
+    def _aggregate(self, message: Any, arguments: dict[str, Any]) -> Any:
+        reduce = REDUCES[type(self.layer.aggr_module)]
+        if isinstance(message, Rows) and message.pending and message.end == "src" and message.table.dim() in (2, 3):
+            return aggregate(self.topology, message.table, message.weight, reduce)
+        message = materialised(message)
+        fits = type(message) is Tensor and message.dtype in FLOATS and self._leads(message)
+        if fits and len(message) == self.topology.adj.num_edges:
+            return self.topology.adj.aggregate(message, reduce)
+        return self.layer.aggregate(message, **arguments)
+
+    def _leads(self, rows: Tensor) -> bool:
+        """Whether the layer's nodes are the first dimension."""
+        return rows.dim() > 0 and self.layer.node_dim in (0, -rows.dim())
+
+
+def aggregate(topology: Topology, x: Tensor, weight: Tensor | None, reduce: str) -> Tensor:
+    """Reduce ``weight_e * x[source of e]`` at every destination, weights in the original edge order."""
+    adj, values = topology.adj, topology.values(weight)
+    backward = torch.is_grad_enabled() and (x.requires_grad or (values is not None and values.requires_grad))
+    return spmm(adj.indptr, adj.indices, x, values, reduce, transpose=adj.transpose if backward else None)
