@@ -33,18 +33,21 @@ def card(name: str) -> Card:
 
 
 def load(name: str, root: str | os.PathLike[str] | None = None) -> Any:
-    """Load a dataset as a PyG ``Data`` with a ``card`` (task, metric, splits, source, licence).
+    """Load a dataset as PyG knows it, with a ``card`` (task, metric, splits, source, licence).
+
+    One graph is a ``Data``; for a task on graphs the result is a dataset of them, to be indexed and iterated.
+    ``raw_digest`` is the SHA-256 of the raw files that were read, empty for embedded sets.
 
     Embedded sets need no files. The others are read from ``root`` in the layout of their PyG loader, and
-    downloaded into it when missing. Raw files are checked against their published checksum before they are
-    unpickled, and may be read-only: processed files go to the user's cache.
+    downloaded into it when missing. No file runs code: pickles are checked before they are read. Raw files may
+    be read-only: processed ones go to the user's cache.
 
     Args:
         name: One of `names()`.
         root: Folder of the raw data; None for ``GNNKIT_DATA``, else the user's cache.
 
     Raises:
-        ValueError: Unknown name, or raw files that differ from the published ones.
+        ValueError: Unknown name, or raw files that are damaged or differ from the published ones.
         FileNotFoundError: Files are missing and cannot be downloaded; names the folder and the command.
 
     Example:
@@ -57,6 +60,12 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> Any:
     family = next(family for family in _FAMILIES if name in family.CARDS)
     data = family.load(name, data_root(root))
     data.card = facts
-    found = (data.num_nodes, data.num_edges, data.num_features)
-    assert found == (facts.num_nodes, facts.num_edges, facts.num_features), f"{name}: the card is wrong: {found}"
+    data.raw_digest = getattr(data, "raw_digest", "")  # PyG stores no None
+    if facts.task.startswith("graph"):
+        found, expected = (len(data), data.num_features), (facts.num_graphs, facts.num_features)
+    else:
+        found = (data.num_nodes, data.num_edges, data.num_features)
+        expected = (facts.num_nodes, facts.num_edges, facts.num_features)
+    if found != expected:
+        raise ValueError(f"{name}: expected the sizes of its card, {expected} (got {found}); other raw files?")
     return data

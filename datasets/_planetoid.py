@@ -69,7 +69,9 @@ def load(name: str, root: Path) -> Any:
         _files.fetch(name, folder, download, lambda parent: _files.verify(name, files(parent), _DIGESTS[name]))
     _files.verify(name, files(folder), _DIGESTS[name])
     dataset = _files.processed(Planetoid, name, _DIGESTS[name], root=str(root / "Planetoid"), name=card.title)
-    return dataset[0]
+    data = dataset[0]
+    data.raw_digest = _DIGESTS[name]
+    return data
 
 
 def _copy(url: str, path: Path) -> None:

@@ -1,16 +1,17 @@
-"""The benchmark's models: stacks of PyG's own layers."""
+"""The benchmark's models by name, built for the task that a dataset's card names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import typing
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from torch import Tensor, nn
+from torch import nn
 
+from gnnkit.bench._layers import KINDS, Kind, Place
+from gnnkit.bench._stacks import Categories, GraphNet, Residual, Stack
+from gnnkit.datasets import Card
 from gnnkit.train._config import require
-
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": nn.functional.relu, "elu": nn.functional.elu}
 
 
 @dataclass(frozen=True)
@@ -18,13 +19,17 @@ class ModelConfig:
     """The shape of a model.
 
     Attributes:
-        hidden_channels: Width of the hidden layers (of each head, for attention).
+        hidden_channels: Width of the hidden layers (of each head, for attention in a plain stack).
         num_layers: Number of layers.
-        dropout: Dropout before every layer.
+        dropout: Dropout before every layer (plain), in every block (residual), after every layer (graphs).
         activation: Between layers.
         heads: Attention heads of the hidden layers.
-        out_heads: Attention heads of the last layer, averaged.
+        out_heads: Attention heads of the last layer of a plain stack, averaged.
         attention_dropout: Dropout of the attention coefficients.
+        block: For tasks on nodes: ``"plain"`` layers, or ``"residual"`` blocks with layer normalisation and a
+            feed-forward part around each, as Platonov et al. 2023 use.
+        pooling: For tasks on graphs: how node states become the state of a graph.
+        edge_features: For tasks on graphs: whether layers that can do so read ``edge_attr``.
     """
 
     hidden_channels: int = 64
@@ -34,95 +39,101 @@ class ModelConfig:
     heads: int = 8
     out_heads: int = 1
     attention_dropout: float = 0.6
+    block: Literal["plain", "residual"] = "plain"
+    pooling: Literal["sum", "mean", "max"] = "sum"
+    edge_features: bool = True
 
     def __post_init__(self) -> None:
         for name in ("hidden_channels", "num_layers", "heads", "out_heads"):
             require(f"model.{name}", getattr(self, name), low=1, high=1e6)
         for name in ("dropout", "attention_dropout"):
             require(f"model.{name}", getattr(self, name), low=0, high=1)
-        if self.activation not in _ACTIVATIONS:
-            raise ValueError(f"model.activation: expected relu or elu (got {self.activation!r})")
+        for name in ("activation", "block", "pooling"):
+            choices = typing.get_args(typing.get_type_hints(ModelConfig)[name])
+            if getattr(self, name) not in choices:
+                raise ValueError(f"model.{name}: expected {' or '.join(choices)} (got {getattr(self, name)!r})")
 
 
-class Stack(nn.Module):
-    """Dropout, layer, activation, …, layer."""
-
-    def __init__(self, layers: list[nn.Module], config: ModelConfig) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(layers)
-        self.dropout, self.activation = config.dropout, _ACTIVATIONS[config.activation]
-
-    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
-        for depth, layer in enumerate(self.layers):
-            x = self.activation(x) if depth else x
-            x = nn.functional.dropout(x, self.dropout, self.training)
-            x = layer(x, edge_index)  # [N, D]
-        return x
+MODELS = KINDS
+ABOUT = {name: kind.about for name, kind in KINDS.items()}
 
 
-class _Row(nn.Linear):
-    """A linear layer that does not look at the graph."""
+def check_fit(name: str, card: Card) -> None:
+    """Require that the benchmark trains this task, and has this model for it.
 
-    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:  # type: ignore[override]
-        return super().forward(x)
-
-
-def _widths(in_channels: int, out_channels: int, config: ModelConfig) -> list[tuple[int, int]]:
-    inner = [config.hidden_channels] * (config.num_layers - 1)
-    return list(zip([in_channels, *inner], [*inner, out_channels], strict=True))
-
-
-def _mlp(in_channels: int, out_channels: int, config: ModelConfig) -> list[nn.Module]:
-    return [_Row(a, b) for a, b in _widths(in_channels, out_channels, config)]
-
-
-def _gcn(in_channels: int, out_channels: int, config: ModelConfig) -> list[nn.Module]:
-    from torch_geometric.nn import GCNConv
-
-    # cached: the one graph's normalised edges are computed once
-    return [GCNConv(a, b, cached=True) for a, b in _widths(in_channels, out_channels, config)]
+    Raises:
+        ValueError: It does not, or no model has this name.
+    """
+    if name not in KINDS:
+        raise ValueError(f"model: expected one of {', '.join(KINDS)} (got {name!r})")
+    if card.task == "link_prediction":
+        raise ValueError(
+            f"{card.name}: expected a task that the benchmark trains, on nodes or on graphs (got {card.task})"
+        )
+    fitting = [each for each, kind in KINDS.items() if kind.for_graphs or card.task == "node_classification"]
+    if name not in fitting:
+        raise ValueError(f"model: expected one of {', '.join(fitting)} for {card.name}, {card.task} (got {name!r})")
 
 
-def _sage(in_channels: int, out_channels: int, config: ModelConfig) -> list[nn.Module]:
-    from torch_geometric.nn import SAGEConv
+def build(name: str, card: Card, config: ModelConfig) -> nn.Module:
+    """Make a model by name for the features and targets of a dataset.
 
-    return [SAGEConv(a, b) for a, b in _widths(in_channels, out_channels, config)]
+    Raises:
+        ValueError: No model has this name, or it does not fit the task.
+    """
+    check_fit(name, card)
+    kind = KINDS[name]
+    if card.task != "node_classification":
+        return _graph_net(kind, card, config)
+    if config.block == "residual":
+        width = config.hidden_channels
+        layers = [kind.make(_inner_place(kind, config)) for _ in range(config.num_layers)]
+        return Residual(card.num_features, card.out_channels, layers, width, config.dropout, config.activation)
+    return Stack(_plain_layers(kind, card, config), config.dropout, config.activation)
 
 
-def _gat(in_channels: int, out_channels: int, config: ModelConfig) -> list[nn.Module]:
-    from torch_geometric.nn import GATConv
-
+def _plain_layers(kind: Kind, card: Card, config: ModelConfig) -> list[nn.Module]:
+    """Attention widens the hidden layers by its heads."""
     layers: list[nn.Module] = []
+    wide = config.hidden_channels * (config.heads if kind.attends else 1)
     for depth in range(config.num_layers):
         last = depth == config.num_layers - 1
-        wide = config.hidden_channels * config.heads
-        sizes = (wide if depth else in_channels, out_channels if last else config.hidden_channels)
-        heads = config.out_heads if last else config.heads
-        layers.append(GATConv(*sizes, heads=heads, concat=not last, dropout=config.attention_dropout))
+        place = Place(
+            wide if depth else card.num_features,
+            card.out_channels if last else config.hidden_channels,
+            heads=config.out_heads if last else config.heads,
+            concat=not last,
+            attention_dropout=config.attention_dropout,
+        )
+        layers.append(kind.make(place))
     return layers
 
 
-MODELS: dict[str, Callable[[int, int, ModelConfig], list[nn.Module]]] = {
-    "mlp": _mlp,
-    "gcn": _gcn,
-    "sage": _sage,
-    "gat": _gat,
-}
-
-ABOUT = {
-    "mlp": "multilayer perceptron: looks at no edge, the baseline that a graph model must beat",
-    "gcn": "graph convolution, Kipf and Welling 2017 (PyG GCNConv)",
-    "sage": "GraphSAGE with mean aggregation, Hamilton et al. 2017 (PyG SAGEConv)",
-    "gat": "graph attention, Veličković et al. 2018 (PyG GATConv)",
-}
+def _inner_place(kind: Kind, config: ModelConfig, edge_dim: int | None = None, one_graph: bool = True) -> Place:
+    """A place between states of one width; attention shares the width among its heads."""
+    width, heads = config.hidden_channels, config.heads if kind.attends else 1
+    if width % heads:
+        raise ValueError(f"model.heads: expected a divisor of model.hidden_channels={width} (got {heads})")
+    return Place(width, width // heads, heads, True, config.attention_dropout, edge_dim, one_graph)
 
 
-def build(name: str, data: Any, config: ModelConfig) -> Stack:
-    """Make a model by name for the features and classes of a dataset.
+def _graph_net(kind: Kind, card: Card, config: ModelConfig) -> GraphNet:
+    width = config.hidden_channels
+    edges = None
+    if kind.takes_edges and config.edge_features and card.num_edge_features:
+        edges = _encoder(card.num_edge_features, card.edge_categories, width)
+    place = _inner_place(kind, config, edge_dim=width if edges is not None else None, one_graph=False)
+    return GraphNet(
+        _encoder(card.num_features, card.node_categories, width),
+        edges,
+        [kind.make(place) for _ in range(config.num_layers)],
+        width,
+        card.out_channels,
+        config.pooling,
+        config.dropout,
+        config.activation,
+    )
 
-    Raises:
-        ValueError: No model has this name.
-    """
-    if name not in MODELS:
-        raise ValueError(f"model: expected one of {', '.join(MODELS)} (got {name!r})")
-    return Stack(MODELS[name](data.card.num_features, data.card.num_classes, config), config)
+
+def _encoder(in_channels: int, categories: tuple[int, ...] | None, width: int) -> nn.Module:
+    return nn.Linear(in_channels, width) if categories is None else Categories(categories, width)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gnnkit import datasets
-from gnnkit.bench._models import MODELS, ModelConfig
+from gnnkit.bench._models import ModelConfig, check_fit
 from gnnkit.train import TrainConfig
 
 _PLANETOID = ("cora", "citeseer", "pubmed")
@@ -42,11 +42,9 @@ def recipe(dataset: str, model: str) -> BenchConfig:
     """Return the settings for a dataset and a model.
 
     Raises:
-        ValueError: Unknown dataset or model.
+        ValueError: Unknown dataset or model, or the model does not fit the dataset's task.
     """
-    if model not in MODELS:
-        raise ValueError(f"model: expected one of {', '.join(MODELS)} (got {model!r})")
-    datasets.card(dataset)
+    check_fit(model, datasets.card(dataset))
     if dataset in _PLANETOID and model in ("gcn", "mlp"):
         return BenchConfig(
             dataset,

@@ -15,7 +15,8 @@ from gnnkit.bench import _provenance as provenance
 from gnnkit.bench._models import build
 from gnnkit.bench._recipes import BenchConfig, recipe
 from gnnkit.bench._store import RunRecord, RunWriter, run_key
-from gnnkit.train import NodeClassification, fit, override, seed_everything
+from gnnkit.data import Split
+from gnnkit.train import GraphPrediction, NodeClassification, Task, fit, override, seed_everything
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,9 +83,9 @@ def run_benchmark(
     if (config.dataset, config.model_name) != (dataset, model):
         raise ValueError(f"--set: expected settings (got another dataset or model: {', '.join(overrides)})")
     target = provenance.resolve_device(device)
-    writer = RunWriter(out, _spec(config, list(overrides), target))
+    data = _prepare(datasets.load(dataset, root), config)
+    writer = RunWriter(out, _spec(config, list(overrides), target, data.raw_digest))
     try:
-        data = _prepare(datasets.load(dataset, root), config)
         done = {row["seed"]: row for row in writer.record().results}
         for seed in seeds:
             if seed in done:
@@ -99,11 +100,12 @@ def run_benchmark(
     return dataclasses.replace(record, results=[row for row in record.results if row["seed"] in set(seeds)])
 
 
-def _spec(config: BenchConfig, overrides: list[str], device: torch.device) -> dict[str, Any]:
+def _spec(config: BenchConfig, overrides: list[str], device: torch.device, raw_digest: str) -> dict[str, Any]:
     card = datasets.card(config.dataset)
     settings = dataclasses.asdict(config)
     identity = {
         "config": settings,
+        "data": raw_digest,
         "source": provenance.source_digest(),
         "versions": provenance.versions(),
         "device": device.type,
@@ -114,6 +116,7 @@ def _spec(config: BenchConfig, overrides: list[str], device: torch.device) -> di
         "task": card.task,
         "metric": card.metric,
         "config": settings,
+        "data": raw_digest,
         "overrides": overrides,
         "recipe": config.recipe,
         "commit": provenance.commit(),
@@ -128,8 +131,19 @@ def _spec(config: BenchConfig, overrides: list[str], device: torch.device) -> di
 
 def _prepare(data: Any, config: BenchConfig) -> Any:
     if config.features == "rows":
+        if data.card.task != "node_classification":
+            raise ValueError(f"features=rows: expected a dataset of one graph (got {data.card.name})")
         data.x = data.x / data.x.sum(dim=1, keepdim=True).clamp(min=1)
     return data
+
+
+def _task(data: Any, split: Split, config: BenchConfig, device: torch.device) -> Task:
+    card = data.card
+    if card.task == "node_classification":
+        return NodeClassification(data.clone().to(device), split.to(device), card.metric, evaluator=card.evaluator)
+    return GraphPrediction(
+        data, split, card.metric, batch_size=config.train.batch_size, evaluator=card.evaluator, device=device
+    )
 
 
 def _run_seed(
@@ -137,8 +151,8 @@ def _run_seed(
 ) -> None:
     split = data.card.split(data, seed)
     seed_everything(seed)
-    task = NodeClassification(data.clone().to(device), split.to(device), data.card.metric)
-    model = build(config.model_name, data, config.model).to(device)
+    task = _task(data, split, config, device)
+    model = build(config.model_name, data.card, config.model).to(device)
 
     def on_epoch(row: dict[str, float]) -> None:
         writer.add_epoch(seed, row)

@@ -2,6 +2,7 @@
 
 from gnnkit.train._checkpoint import load_checkpoint, save_checkpoint
 from gnnkit.train._config import TrainConfig, override
+from gnnkit.train._graph import GraphPrediction
 from gnnkit.train._loop import FitResult, Task, evaluate, fit, seed_everything
 from gnnkit.train._metrics import METRICS, Metric
 from gnnkit.train._node import NodeClassification
@@ -14,6 +15,7 @@ __all__ = [
     "FitResult",
     "Task",
     "NodeClassification",
+    "GraphPrediction",
     "METRICS",
     "Metric",
     "save_checkpoint",

@@ -25,6 +25,7 @@ class TrainConfig:
         max_epochs: Epochs at the most.
         patience: Stop after so many epochs without a better validation; 0 never stops early.
         monitor: What "better validation" means: the ``"metric"`` (ties by the loss) or the ``"loss"``.
+        batch_size: Graphs of a step, at the most; a task on one whole graph takes one step an epoch.
         schedule: Learning rate over the epochs: ``"constant"`` or ``"cosine"`` (to 0 at ``max_epochs``).
         checkpoint_every: Epochs between checkpoints: what a killed run can lose.
 
@@ -38,6 +39,7 @@ class TrainConfig:
     max_epochs: int = 200
     patience: int = 0
     monitor: Literal["metric", "loss"] = "metric"
+    batch_size: int = 32
     schedule: Literal["constant", "cosine"] = "constant"
     checkpoint_every: int = 25
 
@@ -46,6 +48,7 @@ class TrainConfig:
         require("train.weight_decay", self.weight_decay, low=0)
         require("train.max_epochs", self.max_epochs, low=1, high=1e9)
         require("train.patience", self.patience, low=0, high=1e9)
+        require("train.batch_size", self.batch_size, low=1, high=1e9)
         require("train.checkpoint_every", self.checkpoint_every, low=1, high=1e9)
         for name in ("decay", "monitor", "schedule"):
             choices = typing.get_args(typing.get_type_hints(TrainConfig)[name])

@@ -6,9 +6,10 @@ import copy
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,12 +22,15 @@ from gnnkit.train._metrics import Metric
 
 
 class Task(Protocol):
-    """What the loop needs: a loss to descend, and scores ``train``, ``valid``, ``test``, ``valid_loss``."""
+    """What the loop needs: losses to descend, and scores ``train``, ``valid``, ``test``, ``valid_loss``."""
 
     metric: Metric
 
-    def loss(self, model: nn.Module) -> Tensor:
-        """Return the training loss as a scalar with gradients."""
+    def losses(self, model: nn.Module) -> Iterator[Tensor]:
+        """Yield a scalar with gradients for each step of one epoch; the model has stepped when the next is asked for.
+
+        Random numbers are drawn from the global generators alone: those a checkpoint holds.
+        """
 
     def scores(self, model: nn.Module) -> dict[str, float]:
         """Return the metric on each part, and the validation loss."""
@@ -127,14 +131,18 @@ def fit(
 
 def _train_epoch(model: nn.Module, task: Task, state: _State) -> dict[str, float]:
     model.train()
-    state.optimizer.zero_grad()
-    loss = task.loss(model)
-    if not math.isfinite(loss.item()):
-        raise FloatingPointError(f"epoch {state.epoch + 1}: expected a finite loss (got {loss.item()}); lower train.lr")
-    loss.backward()  # type: ignore[no-untyped-call]
-    state.optimizer.step()
+    losses: list[float] = []
+    for loss in task.losses(model):
+        losses.append(loss.item())
+        if not math.isfinite(losses[-1]):
+            raise FloatingPointError(
+                f"epoch {state.epoch + 1}: expected a finite loss (got {losses[-1]}); lower train.lr"
+            )
+        state.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        state.optimizer.step()
     state.scheduler.step()
-    return {"epoch": state.epoch + 1, "loss": loss.item(), **evaluate(model, task)}
+    return {"epoch": state.epoch + 1, "loss": fmean(losses), **evaluate(model, task)}
 
 
 def _better(row: dict[str, float], best: dict[str, float] | None, metric: Metric, monitor: str) -> bool:

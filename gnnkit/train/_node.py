@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from gnnkit.data import Split
-from gnnkit.train._metrics import METRICS
+from gnnkit.train._metrics import metric_named
 
 
 class NodeClassification:
@@ -19,13 +19,21 @@ class NodeClassification:
         data: A PyG ``Data`` with ``x [N, D]``, ``edge_index [2, E]`` and ``y [N]`` int64.
         split: Node ids to train on, validate on and test on.
         metric: A key of `METRICS`.
+        evaluator: ``evaluator(y_true, y_pred)`` in place of the metric's own formula.
 
     Raises:
         ValueError: ``x`` or ``y`` do not fit, features are not finite, an id of the split lies outside the
             graph, or the metric is unknown.
     """
 
-    def __init__(self, data: Any, split: Split, metric: str = "accuracy") -> None:
+    def __init__(
+        self,
+        data: Any,
+        split: Split,
+        metric: str = "accuracy",
+        *,
+        evaluator: Callable[[Tensor, Tensor], float] | None = None,
+    ) -> None:
         x, y = data.x, data.y
         if not isinstance(x, Tensor) or x.layout != torch.strided or x.dim() != 2 or not x.is_floating_point():
             raise ValueError(f"data.x: expected a dense floating-point tensor [N, D] (got {_shape(x)})")
@@ -38,21 +46,19 @@ class NodeClassification:
             raise ValueError(f"split: expected node ids in [0, {len(x)}) (got {int(ids.min())} to {int(ids.max())})")
         if int(y[ids].min()) < 0:
             raise ValueError(f"data.y: expected classes >= 0 on the split (got {int(y[ids].min())})")
-        if metric not in METRICS:
-            raise ValueError(f"metric: expected one of {', '.join(METRICS)} (got {metric!r})")
-        self.data, self.split, self.metric = data, split, METRICS[metric]
+        self.data, self.split, self.metric = data, split, metric_named(metric, evaluator)
 
-    def loss(self, model: nn.Module) -> Tensor:
-        """Return the cross-entropy on the training nodes."""
+    def losses(self, model: nn.Module) -> Iterator[Tensor]:
+        """Yield one loss, on all training nodes."""
         logits = model(self.data.x, self.data.edge_index)  # [N, C]
-        return cross_entropy(logits[self.split.train], self.data.y[self.split.train])
+        yield self.metric.loss(logits[self.split.train], self.data.y[self.split.train])
 
     def scores(self, model: nn.Module) -> dict[str, float]:
         """Return the metric on the three parts and the validation loss, from one forward pass."""
         logits, y = model(self.data.x, self.data.edge_index), self.data.y
         parts = {"train": self.split.train, "valid": self.split.valid, "test": self.split.test}
         result = {name: self.metric.score(logits[ids], y[ids]) for name, ids in parts.items()}
-        result["valid_loss"] = float(cross_entropy(logits[self.split.valid], y[self.split.valid]))
+        result["valid_loss"] = float(self.metric.loss(logits[self.split.valid], y[self.split.valid]))
         return result
 
 

@@ -25,7 +25,7 @@ def karate() -> Any:
 def made(name: str, data: Any, **config: Any) -> Any:
     """Build a model from a fixed seed, in evaluation mode."""
     torch.manual_seed(0)
-    model = build(name, data, ModelConfig(hidden_channels=6, **config))
+    model = build(name, data.card, ModelConfig(hidden_channels=6, **config))
     for p in model.parameters():
         nn.init.normal_(p)  # biases begin as zeros, which would hide what they do
     return model.eval()
@@ -51,7 +51,7 @@ def test_only_training_is_random(name: str, karate: Any) -> None:
     assert not torch.equal(model(karate.x, karate.edge_index), model(karate.x, karate.edge_index))
 
 
-@pytest.mark.parametrize("name", ["gcn", "sage", "gat"])
+@pytest.mark.parametrize("name", ["gcn", "sage", "gat", "gatv2", "gin"])
 def test_a_permutation_of_the_nodes_permutes_the_logits(name: str, karate: Any) -> None:
     model = made(name, karate).double()
     twin = copy.deepcopy(model)  # a model keeps the normalised edges of the first graph it sees
@@ -64,7 +64,7 @@ def test_a_permutation_of_the_nodes_permutes_the_logits(name: str, karate: Any) 
     torch.testing.assert_close(permuted, out[order])
 
 
-@pytest.mark.parametrize("name", ["gcn", "sage", "gat"])
+@pytest.mark.parametrize("name", ["gcn", "sage", "gat", "gatv2", "gin"])
 def test_a_graph_model_looks_at_its_neighbours(name: str, karate: Any) -> None:
     model = made(name, karate, num_layers=1)
     x = karate.x.clone().requires_grad_()
@@ -100,10 +100,10 @@ def test_every_model_is_described() -> None:
     assert list(ABOUT) == list(MODELS)
 
 
-@pytest.mark.parametrize("name", ["", "GCN", "gin", "gcn "])
+@pytest.mark.parametrize("name", ["", "GCN", "gine", "gcn "])
 def test_an_unknown_model_is_a_value_error(name: str, karate: Any) -> None:
-    with pytest.raises(ValueError, match=rf"model: expected one of mlp, gcn, sage, gat \(got '{name}'\)"):
-        build(name, karate, ModelConfig())
+    with pytest.raises(ValueError, match=rf"model: expected one of mlp, gcn, sage, gat, gatv2, gin \(got '{name}'\)"):
+        build(name, karate.card, ModelConfig())
 
 
 @pytest.mark.parametrize(

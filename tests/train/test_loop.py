@@ -50,8 +50,8 @@ class Scripted:
         self.metric = Metric(lambda logits, y: 0.0, higher_is_better)
         self.weights: list[float] = []  # after each epoch
 
-    def loss(self, model: nn.Module) -> Tensor:
-        return model.weight.sum()  # its gradient is 1: Adam's step is then exactly the learning rate
+    def losses(self, model: nn.Module) -> Iterator[Tensor]:
+        yield model.weight.sum()  # its gradient is 1: Adam's step is then exactly the learning rate
 
     def scores(self, model: nn.Module) -> dict[str, float]:
         valid, valid_loss = self.rows[len(self.weights)]
@@ -194,8 +194,8 @@ class Still(Scripted):
     def __init__(self, epochs: int) -> None:
         super().__init__([(0.0, -float(epoch)) for epoch in range(epochs)])  # the last epoch is the best
 
-    def loss(self, model: nn.Module) -> Tensor:
-        return sum(0 * p.sum() for p in model.parameters())
+    def losses(self, model: nn.Module) -> Iterator[Tensor]:
+        yield sum(0 * p.sum() for p in model.parameters())
 
     def scores(self, model: nn.Module) -> dict[str, float]:
         self.weights.append(0.0)
@@ -346,8 +346,8 @@ class Drawing(Scripted):
         super().__init__([(0.0, 0.0)] * epochs)
         self.draw = draw
 
-    def loss(self, model: nn.Module) -> Tensor:
-        return model.weight.sum() + self.draw()
+    def losses(self, model: nn.Module) -> Iterator[Tensor]:
+        yield model.weight.sum() + self.draw()
 
     def scores(self, model: nn.Module) -> dict[str, float]:
         return {"train": 0.0, "valid": 0.0, "test": 0.0, "valid_loss": 0.0}
@@ -421,8 +421,8 @@ def test_a_damaged_checkpoint_is_refused_and_stays_as_it_is(karate: NodeClassifi
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_not_finite_is_a_floating_point_error_that_names_the_epoch(value: float) -> None:
     class Diverging(Scripted):
-        def loss(self, model: nn.Module) -> Tensor:
-            return model.weight.sum() + (value if len(self.weights) == 2 else 0.0)
+        def losses(self, model: nn.Module) -> Iterator[Tensor]:
+            yield model.weight.sum() + (value if len(self.weights) == 2 else 0.0)
 
     model = one_weight()
     with pytest.raises(FloatingPointError, match=rf"epoch 3: expected a finite loss \(got {value}\)"):
@@ -432,8 +432,8 @@ def test_a_loss_that_is_not_finite_is_a_floating_point_error_that_names_the_epoc
 
 def test_a_real_divergence_is_told_and_leaves_the_last_checkpoint(tmp_path: Path) -> None:
     class Exploding(Scripted):
-        def loss(self, model: nn.Module) -> Tensor:
-            return (1e10 * model.weight.sum() + 1).square()
+        def losses(self, model: nn.Module) -> Iterator[Tensor]:
+            yield (1e10 * model.weight.sum() + 1).square()
 
     config = TrainConfig(lr=1e15, max_epochs=20, checkpoint_every=1)
     with pytest.raises(FloatingPointError, match=r"lower train\.lr"):
@@ -512,7 +512,7 @@ def test_node_classification_scores_each_part_on_its_own_nodes() -> None:
         assert scores[name] == METRICS["accuracy"].score(logits[ids], y[ids])
     log_p = logits.log_softmax(dim=1)[torch.arange(30), y]  # [N]
     assert scores["valid_loss"] == pytest.approx(-float(log_p[split.valid].mean()), rel=1e-5)
-    loss = task.loss(model)
+    (loss,) = task.losses(model)
     assert loss.item() == pytest.approx(-float(log_p[split.train].mean()), rel=1e-5)
     loss.backward()
     seen = model.logits.grad.abs().sum(dim=1).nonzero().squeeze(1)

@@ -1,0 +1,111 @@
+"""The benchmark's networks: ways to stack layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": nn.functional.relu, "elu": nn.functional.elu}
+
+
+class Stack(nn.Module):
+    """Dropout, layer, activation, …, layer."""
+
+    def __init__(self, layers: list[nn.Module], dropout: float, activation: str) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.dropout, self.activation = dropout, ACTIVATIONS[activation]
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        for depth, layer in enumerate(self.layers):
+            x = self.activation(x) if depth else x
+            x = nn.functional.dropout(x, self.dropout, self.training)
+            x = layer(x, edge_index)  # [N, D]
+        return x
+
+
+class Residual(nn.Module):
+    """Blocks x + FFN(layer(norm(x))) between two linear layers, as Platonov et al. 2023 use for every graph layer.
+
+    The FFN is linear, dropout, activation, linear, dropout; norm is layer normalisation.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, layers: list[nn.Module], width: int, dropout: float, activation: str
+    ) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(in_channels, width), nn.Linear(width, out_channels)
+        self.layers = nn.ModuleList(layers)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(len(layers) + 1))
+        self.inner = nn.ModuleList(nn.Linear(width, width) for _ in layers)
+        self.outer = nn.ModuleList(nn.Linear(width, width) for _ in layers)
+        self.dropout, self.activation = dropout, ACTIVATIONS[activation]
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        x = self.activation(self._drop(self.first(x)))  # [N, D]
+        for layer, norm, inner, outer in zip(self.layers, self.norms, self.inner, self.outer, strict=False):
+            h = self.activation(self._drop(inner(layer(norm(x), edge_index))))
+            x = x + self._drop(outer(h))
+        logits: Tensor = self.last(self.norms[-1](x))
+        return logits
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(x, self.dropout, self.training)
+
+
+class Categories(nn.Module):
+    """The sum of an embedding of each column of whole numbers ``[N, F]``, as OGB encodes atoms and bonds."""
+
+    def __init__(self, sizes: tuple[int, ...], width: int) -> None:
+        super().__init__()
+        self.tables = nn.ModuleList(nn.Embedding(size, width) for size in sizes)
+        for table in self.tables:
+            nn.init.xavier_uniform_(table.weight)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        columns = ids.reshape(len(ids), -1).long().unbind(1)
+        return torch.stack([table(column) for table, column in zip(self.tables, columns, strict=True)]).sum(0)
+
+
+class GraphNet(nn.Module):
+    """Encoder, (layer, batch normalisation, activation, dropout) …, pooling, linear."""
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        edge_encoder: nn.Module | None,
+        layers: list[nn.Module],
+        width: int,
+        out_channels: int,
+        pooling: str,
+        dropout: float,
+        activation: str,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.edge_encoder = encoder, edge_encoder
+        self.layers = nn.ModuleList(layers)
+        self.norms = nn.ModuleList(nn.BatchNorm1d(width) for _ in layers)
+        self.head = nn.Linear(width, out_channels)
+        self.pooling, self.dropout, self.activation = pooling, dropout, ACTIVATIONS[activation]
+
+    def forward(
+        self, x: Tensor, edge_index: Tensor, *, edge_attr: Tensor | None, batch: Tensor, batch_size: int
+    ) -> Tensor:
+        x = self.encoder(x)  # [N, D]
+        edges: tuple[Any, ...] = () if self.edge_encoder is None else (self.edge_encoder(edge_attr),)
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            x = self.activation(norm(layer(x, edge_index, *edges)))
+            x = nn.functional.dropout(x, self.dropout, self.training)
+        outputs: Tensor = self.head(_pool(x, batch, batch_size, self.pooling))
+        return outputs
+
+
+def _pool(x: Tensor, batch: Tensor, batch_size: int, pooling: str) -> Tensor:
+    from torch_geometric import nn as pyg
+
+    pool = {"sum": pyg.global_add_pool, "mean": pyg.global_mean_pool, "max": pyg.global_max_pool}[pooling]
+    pooled: Tensor = pool(x, batch, size=batch_size)
+    return pooled
