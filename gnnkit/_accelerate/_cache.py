@@ -116,7 +116,7 @@ def edges_key(edge_index: Tensor, sizes: tuple[int, int]) -> Hashable:
 def nbytes(adj: Adjacency) -> int:
     """Return the bytes of an adjacency with everything that it builds at first use."""
     # CSR, its transpose, positions both ways, both ends of each edge, the edges by source, the rows of entries
-    return 68 * adj.num_edges + 8 * (adj.num_src + adj.num_dst)
+    return 60 * adj.num_edges + 8 * (adj.num_src + adj.num_dst)
 
 
 def _sized(values: Tensor) -> tuple[Tensor, int]:

@@ -47,7 +47,7 @@ class Call:
             end, other = (j, i) if name.endswith("_j") else (i, j)
             given = kwargs.get(name[:-2])
             if isinstance(given, tuple | list):
-                if not forward:
+                if not forward and given[0] is not given[1]:
                     return None  # PyG's two implementations differ here
                 if isinstance(given[other], Tensor):
                     layer._set_size(sizes, other, given[other])
