@@ -1,0 +1,129 @@
+"""Datasets of a user's own, as ``ogb.io.DatasetSaver`` writes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gnnkit.datasets._card import Card
+from gnnkit.datasets._ogb import OGBEvaluator
+from gnnkit.datasets._ogb_cards import METRICS, graph_split, link_split, node_split
+
+_KEYS = ("version", "task type", "eval metric", "split", "download_name", "is hetero", "binary")
+_MOST = 100_000  # categories of a column; whole numbers beyond are measurements
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What ``DatasetSaver`` wrote for one dataset.
+
+    Attributes:
+        name: ``ogbn-…``, ``ogbl-…`` or ``ogbg-…``.
+        meta: Its ``meta_dict.pt``.
+        folder: Where ``raw/`` and ``split/`` lie, or did before they were zipped and cleaned up.
+    """
+
+    name: str
+    meta: dict[str, Any]
+    folder: Path
+
+
+def submission(name: str, root: Path) -> Submission | None:
+    """Find the folder ``…_ogbn_<name>`` with a ``meta_dict.pt``: ``root`` itself, or in it, or in ``root/ogb``.
+
+    ``DatasetSaver(dataset_name="ogbn-own", root="submission")`` makes the folder ``submission_ogbn_own``.
+
+    Raises:
+        ValueError: Several fit, or the ``meta_dict.pt`` is not what ``DatasetSaver`` writes.
+    """
+    stem = name.replace("-", "_")
+    nearby = [root, *(folder for parent in (root, root / "ogb") for folder in sorted(parent.glob(f"*{stem}")))]
+    fitting = [folder for folder in nearby if f"_{folder.name}".endswith(f"_{stem}")]
+    found = [folder for folder in fitting if (folder / "meta_dict.pt").is_file()]
+    if not found:
+        return None
+    if len(found) > 1:
+        raise ValueError(f"{name}: expected one folder with this dataset (got {', '.join(map(str, found))})")
+    path = found[0] / "meta_dict.pt"
+    try:
+        meta = torch.load(path, weights_only=True)
+    except Exception as error:  # torch raises many kinds for content that it refuses
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ValueError(f"{name}: expected what ogb.io.DatasetSaver writes in {path} (got {reason})") from error
+    missing = [key for key in _KEYS if not isinstance(meta, dict) or key not in meta]
+    if missing:
+        raise ValueError(f"{name}: expected what ogb.io.DatasetSaver writes in {path} (got no {', '.join(missing)})")
+    inner = str(meta["download_name"])
+    if Path(inner).name != inner:
+        raise ValueError(f"{name}: expected the name of a folder beside {path} (got download_name={inner!r})")
+    return Submission(name, meta, found[0] / inner)
+
+
+def custom_card(found: Submission, folder: Path) -> Card:
+    """Describe a dataset by what was written with it.
+
+    Raises:
+        ValueError: Its task is none that gnnkit knows.
+    """
+    name, meta = found.name, found.meta
+    kind, metric, task = name.partition("-")[0], str(meta["eval metric"]), str(meta["task type"])
+    common = {
+        "name": name,
+        "title": name,
+        "splits": f"by {meta['split']}, as written with the dataset; seeds vary the model only",
+        "source": f"written with ogb.io.DatasetSaver, version {meta['version']}",
+        "licence": "see its maker",
+        "folder": str(folder),
+        **_sizes(folder, typed=str(meta["is hetero"]) == "True", categories=kind == "ogbg"),
+    }
+    if kind == "ogbl":
+        common |= {"num_classes": 0, "split": link_split, "evaluator": OGBEvaluator(name, metric)}
+        return Card(task="link_prediction", metric=metric, **common)
+    tasks, classes = int(meta["num tasks"]), max(int(meta["num classes"]), 0)
+    common |= {"metric": METRICS.get(metric, metric), "num_classes": classes, "num_graphs": common["num_graphs"]}
+    common |= {"evaluator": OGBEvaluator(name, metric, tasks)}
+    if "regression" in task:
+        if kind == "ogbn":
+            raise ValueError(f"{name}: expected classification of nodes (got {task})")
+        return Card(task="graph_regression", split=graph_split, num_tasks=tasks, **common)
+    if tasks > 1 and classes > 2:
+        raise ValueError(f"{name}: expected one task, or several of yes and no (got {tasks} of {classes} classes)")
+    single = tasks == 1 and (metric == "acc" or kind == "ogbn")
+    common["num_tasks"] = None if single else tasks
+    if kind == "ogbn":
+        return Card(task="node_classification", split=node_split, **common)
+    return Card(task="graph_classification", split=graph_split, **common)
+
+
+def _sizes(folder: Path, typed: bool, categories: bool) -> dict[str, Any]:
+    """Count what lies in ``raw``; whole numbers as features of many graphs name categories, as OGB's molecules do."""
+    raw = folder / "raw"
+    if typed:
+        with np.load(raw / "num_nodes_dict.npz") as nodes, np.load(raw / "num_edges_dict.npz") as edges:
+            counts = [int(sum(file[kind].sum() for kind in file.files)) for file in (nodes, edges)]
+        width = 0
+        if (raw / "node_feat_dict.npz").is_file():
+            with np.load(raw / "node_feat_dict.npz") as features:
+                width = max(features[kind].shape[1] for kind in features.files)
+        return {"num_graphs": 1, "num_nodes": counts[0], "num_edges": counts[1], "num_features": width}
+    with np.load(raw / "data.npz") as file:
+        sizes = {
+            "num_graphs": len(file["num_nodes_list"]),
+            "num_nodes": int(file["num_nodes_list"].sum()),
+            "num_edges": int(file["num_edges_list"].sum()),
+            "num_features": 0,
+        }
+        for key, width, known in (
+            ("node_feat", "num_features", "node_categories"),
+            ("edge_feat", "num_edge_features", "edge_categories"),
+        ):
+            if key in file.files:
+                rows = file[key].reshape(len(file[key]), -1)
+                sizes[width] = rows.shape[1]
+                if categories and rows.dtype == np.int64 and len(rows) and rows.min() >= 0 and rows.max() < _MOST:
+                    sizes[known] = tuple(int(most) + 1 for most in rows.max(axis=0))
+        return sizes
