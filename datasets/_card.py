@@ -26,8 +26,8 @@ class Card:
             ``"link_prediction"``. For the two of graphs, ``load`` returns a PyG dataset of graphs.
         metric: A key of `gnnkit.train.METRICS`, unless the task is link prediction.
         num_graphs: Number of graphs.
-        num_nodes: Number of nodes, of all graphs together.
-        num_edges: Number of directed edges, of all graphs together.
+        num_nodes: Number of nodes, of all graphs together; None where its makers do not state it.
+        num_edges: Number of directed edges, of all graphs together; None where its makers do not state it.
         num_features: Width of ``x``.
         num_edge_features: Width of ``edge_attr``, 0 without one.
         num_classes: Number of classes; 0 for regression and links.
@@ -43,6 +43,7 @@ class Card:
         folder: Where the raw files lie below the data root; None when the data come with a package.
         evaluator: ``evaluator(y_true, y_pred)`` takes the targets and the model's outputs of a part and returns
             the metric, where the dataset's makers ship one; None for that of `gnnkit.train.METRICS`.
+        packages: The packages beside PyG that read or score the dataset: their versions are kept with its results.
     """
 
     name: str
@@ -50,8 +51,8 @@ class Card:
     task: TaskName
     metric: str
     num_graphs: int = 1
-    num_nodes: int
-    num_edges: int
+    num_nodes: int | None
+    num_edges: int | None
     num_features: int
     num_edge_features: int = 0
     num_classes: int
@@ -64,6 +65,7 @@ class Card:
     licence: str
     folder: str | None = None
     evaluator: Callable[[Tensor, Tensor], float] | None = None
+    packages: tuple[str, ...] = ()
 
     @property
     def out_channels(self) -> int:

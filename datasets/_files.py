@@ -22,7 +22,8 @@ def digest(paths: list[Path]) -> str:
     """Return the SHA-256 over the names and contents of files, as 64 hexadecimal digits."""
     total = hashlib.sha256()
     for path in sorted(paths):
-        total.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        with path.open("rb") as file:
+            total.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()
 
 
@@ -39,7 +40,13 @@ def verify(name: str, paths: list[Path], expected: str) -> None:
         )
 
 
-def fetch(name: str, folder: Path, download: Callable[[Path], None], check: Callable[[Path], None]) -> None:
+def fetch(
+    name: str,
+    folder: Path,
+    download: Callable[[Path], None],
+    check: Callable[[Path], None],
+    root: Path | None = None,
+) -> None:
     """Download raw files into ``folder``, which appears complete and checked or not at all.
 
     Args:
@@ -47,11 +54,12 @@ def fetch(name: str, folder: Path, download: Callable[[Path], None], check: Call
         folder: Where the raw files belong.
         download: Writes the files into the folder that it is given.
         check: Raises when the files in the folder that it is given are not right.
+        root: The data root, for messages; None where the folder lies three levels below it.
 
     Raises:
         FileNotFoundError: The files are missing and cannot be had; names the folder and the command.
     """
-    hint = f"gnnkit datasets {name} --download --root {shlex.quote(str(folder.parents[2]))}"
+    hint = f"gnnkit datasets {name} --download --root {shlex.quote(str(root or folder.parents[2]))}"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))

@@ -6,11 +6,11 @@ import difflib
 import os
 from typing import Any
 
-from gnnkit.datasets import _embedded, _planetoid
+from gnnkit.datasets import _embedded, _ogb_load, _planetoid
 from gnnkit.datasets._card import Card
 from gnnkit.datasets._root import data_root
 
-_FAMILIES: tuple[Any, ...] = (_embedded, _planetoid)
+_FAMILIES: tuple[Any, ...] = (_embedded, _planetoid, _ogb_load)
 _CARDS: dict[str, Card] = {name: facts for family in _FAMILIES for name, facts in family.CARDS.items()}
 
 
@@ -19,17 +19,27 @@ def names() -> list[str]:
     return list(_CARDS)
 
 
-def card(name: str) -> Card:
+def card(name: str, root: str | os.PathLike[str] | None = None) -> Card:
     """Return the card of a dataset without loading it.
+
+    Args:
+        name: One of `names()`, or ``ogbn-…``, ``ogbl-…``, ``ogbg-…`` as given to ``ogb.io.DatasetSaver``.
+        root: Where to look for what ``DatasetSaver`` wrote; None for ``GNNKIT_DATA``, else the user's cache.
 
     Raises:
         ValueError: No dataset has this name; the message suggests the nearest one.
     """
     if isinstance(name, str) and name in _CARDS:
         return _CARDS[name]
-    near = difflib.get_close_matches(str(name), names(), n=1)
+    known, place = names(), ""
+    if str(name).startswith(_ogb_load.PREFIXES):
+        if (found := _ogb_load.card(name, data_root(root))) is not None:
+            return found
+        known = [each for each in known if each.startswith("ogb")]
+        place = f", or one that ogb.io.DatasetSaver wrote below {data_root(root)}"
+    near = difflib.get_close_matches(str(name), known, n=1)
     suggestion = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"dataset: expected one of {', '.join(names())} (got {name!r}){suggestion}")
+    raise ValueError(f"dataset: expected one of {', '.join(known)}{place} (got {name!r}){suggestion}")
 
 
 def load(name: str, root: str | os.PathLike[str] | None = None) -> Any:
@@ -43,7 +53,7 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> Any:
     be read-only: processed ones go to the user's cache.
 
     Args:
-        name: One of `names()`.
+        name: One of `names()`, or a set of the user's own as for `card`.
         root: Folder of the raw data; None for ``GNNKIT_DATA``, else the user's cache.
 
     Raises:
@@ -56,16 +66,22 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> Any:
         >>> data.num_nodes, data.card.metric, data.card.split(data, seed=0).sizes
         (34, 'accuracy', (4, 10, 20))
     """
-    facts = card(name)
-    family = next(family for family in _FAMILIES if name in family.CARDS)
+    facts = card(name, root)
+    family = next((family for family in _FAMILIES if name in family.CARDS), _ogb_load)
     data = family.load(name, data_root(root))
     data.card = facts
     data.raw_digest = getattr(data, "raw_digest", "")  # PyG stores no None
-    if facts.task.startswith("graph"):
-        found, expected = (len(data), data.num_features), (facts.num_graphs, facts.num_features)
-    else:
-        found = (data.num_nodes, data.num_edges, data.num_features)
-        expected = (facts.num_nodes, facts.num_edges, facts.num_features)
-    if found != expected:
+    found = _sizes(data, facts.task.startswith("graph"))
+    expected = {size: getattr(facts, size) for size in found}
+    if any(wanted not in (None, found[size]) for size, wanted in expected.items()):
         raise ValueError(f"{name}: expected the sizes of its card, {expected} (got {found}); other raw files?")
     return data
+
+
+def _sizes(data: Any, graphs: bool) -> dict[str, int]:
+    features = data.num_features
+    if isinstance(features, dict):  # of each type of nodes
+        features = max(features.values(), default=0)
+    if graphs:
+        return {"num_graphs": len(data), "num_features": features}
+    return {"num_nodes": data.num_nodes, "num_edges": data.num_edges, "num_features": features}

@@ -13,6 +13,7 @@ from gnnkit.datasets._card import Card
 from gnnkit.datasets._ogb import OGBEvaluator
 
 METRICS = {"acc": "accuracy", "rocauc": "roc_auc", "ap": "average_precision", "rmse": "rmse"}  # ogb's word: gnnkit's
+PACKAGES = ("ogb", "pandas")
 _OGB = "Hu et al. 2020, Open Graph Benchmark"
 # How many values ogb knows of each column of an atom and of a bond; a test compares them with ogb's own
 ATOMS = (119, 5, 12, 12, 10, 6, 6, 2, 2)
@@ -50,6 +51,7 @@ def _node(name: str, sizes: tuple[int, int, int], classes: int, split: str, lice
         source=_OGB,
         licence=licence,
         folder="ogb/" + name.replace("-", "_"),
+        packages=PACKAGES,
         **rest,
     )
 
@@ -70,6 +72,7 @@ def _link(name: str, sizes: tuple[int, int | None, int], metric: str, split: str
         source=_OGB,
         licence=licence,
         folder="ogb/" + name.replace("-", "_"),
+        packages=PACKAGES,
         evaluator=OGBEvaluator(name, metric),
     )
 
@@ -106,6 +109,7 @@ def _graph(
         source=source,
         licence=licence,
         folder="ogb/" + name.replace("-", "_"),
+        packages=PACKAGES,
         evaluator=OGBEvaluator(name, metric, tasks or 1),
         **(molecule | rest),
     )

@@ -11,7 +11,7 @@ import torch
 
 from gnnkit.datasets._card import Card
 from gnnkit.datasets._ogb import OGBEvaluator
-from gnnkit.datasets._ogb_cards import METRICS, graph_split, link_split, node_split
+from gnnkit.datasets._ogb_cards import METRICS, PACKAGES, graph_split, link_split, node_split
 
 _KEYS = ("version", "task type", "eval metric", "split", "download_name", "is hetero", "binary")
 _MOST = 100_000  # categories of a column; whole numbers beyond are measurements
@@ -41,7 +41,8 @@ def submission(name: str, root: Path) -> Submission | None:
         ValueError: Several fit, or the ``meta_dict.pt`` is not what ``DatasetSaver`` writes.
     """
     stem = name.replace("-", "_")
-    nearby = [root, *(folder for parent in (root, root / "ogb") for folder in sorted(parent.glob(f"*{stem}")))]
+    parents = [folder for folder in (root, root / "ogb") if folder.is_dir()]
+    nearby = [root, *(folder for parent in parents for folder in sorted(parent.iterdir()))]
     fitting = [folder for folder in nearby if f"_{folder.name}".endswith(f"_{stem}")]
     found = [folder for folder in fitting if (folder / "meta_dict.pt").is_file()]
     if not found:
@@ -78,13 +79,14 @@ def custom_card(found: Submission, folder: Path) -> Card:
         "source": f"written with ogb.io.DatasetSaver, version {meta['version']}",
         "licence": "see its maker",
         "folder": str(folder),
+        "packages": PACKAGES,
         **_sizes(folder, typed=str(meta["is hetero"]) == "True", categories=kind == "ogbg"),
     }
     if kind == "ogbl":
         common |= {"num_classes": 0, "split": link_split, "evaluator": OGBEvaluator(name, metric)}
         return Card(task="link_prediction", metric=metric, **common)
     tasks, classes = int(meta["num tasks"]), max(int(meta["num classes"]), 0)
-    common |= {"metric": METRICS.get(metric, metric), "num_classes": classes, "num_graphs": common["num_graphs"]}
+    common |= {"metric": METRICS.get(metric, metric), "num_classes": classes}
     common |= {"evaluator": OGBEvaluator(name, metric, tasks)}
     if "regression" in task:
         if kind == "ogbn":

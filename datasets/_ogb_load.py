@@ -20,14 +20,19 @@ from gnnkit.datasets._ogb_cards import CARDS
 from gnnkit.datasets._ogb_custom import Submission, custom_card, submission
 from gnnkit.datasets._root import cache_dir
 
-__all__ = ["CARDS", "card", "load"]
+__all__ = ["CARDS", "PREFIXES", "card", "load"]
+
+PREFIXES = ("ogbn-", "ogbl-", "ogbg-")
 
 
 def card(name: str, root: Path) -> Card | None:
     """Return the card of a dataset that ``DatasetSaver`` wrote below ``root``; None where there is none."""
     with _explained(name, root):
         found = submission(name, root)
-        return None if found is None else custom_card(found, _folder_of(found))
+        if found is None:
+            return None
+        _ogb.package(name.partition("-")[0])  # say that ogb is absent before anything else goes wrong
+        return custom_card(found, _folder_of(found))
 
 
 def load(name: str, root: Path) -> Any:

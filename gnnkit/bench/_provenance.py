@@ -48,9 +48,9 @@ def source_digest() -> str:
     return total.hexdigest()
 
 
-def versions() -> dict[str, str]:
-    """Return the versions that a number depends on."""
-    names = ("torch", "torch-geometric", "numpy", "scikit-learn", "numba")
+def versions(more: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return the versions that a number depends on, those of ``more`` packages included."""
+    names = ("torch", "torch-geometric", "numpy", "scikit-learn", "numba", *more)
     return {"python": platform.python_version(), "gnnkit": gnnkit.__version__, **{n: version(n) for n in names}}
 
 

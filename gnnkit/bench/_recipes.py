@@ -38,13 +38,21 @@ class BenchConfig:
             raise ValueError(f"features: expected as_is or rows (got {self.features!r})")
 
 
-def recipe(dataset: str, model: str) -> BenchConfig:
+def recipe(dataset: str, model: str, root: str | None = None) -> BenchConfig:
     """Return the settings for a dataset and a model.
+
+    Args:
+        dataset: A name that `gnnkit.datasets.load` takes.
+        model: A key of `MODELS`.
+        root: Folder of the raw data, for a dataset of the user's own.
 
     Raises:
         ValueError: Unknown dataset or model, or the model does not fit the dataset's task.
     """
-    check_fit(model, datasets.card(dataset))
+    card = datasets.card(dataset, root)
+    check_fit(model, card)
+    if dataset.startswith("ogbg-mol"):
+        return _molecules(dataset, model)
     if dataset in _PLANETOID and model in ("gcn", "mlp"):
         return BenchConfig(
             dataset,
@@ -74,3 +82,14 @@ def recipe(dataset: str, model: str) -> BenchConfig:
     if model == "gat":
         return BenchConfig(dataset, model, model=ModelConfig(hidden_channels=8, activation="elu"))
     return BenchConfig(dataset, model)
+
+
+def _molecules(dataset: str, model: str) -> BenchConfig:
+    """As OGB's examples for its molecules do, but a GIN's inner layer is as wide as the others, not twice."""
+    return BenchConfig(
+        dataset,
+        model,
+        recipe="after OGB's examples/graphproppred/mol",
+        model=ModelConfig(hidden_channels=300, num_layers=5, pooling="mean", heads=6, attention_dropout=0.0),
+        train=TrainConfig(lr=1e-3, weight_decay=0.0, max_epochs=100, batch_size=32, checkpoint_every=5),
+    )

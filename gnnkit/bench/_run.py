@@ -79,12 +79,12 @@ def run_benchmark(
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0 or max(seeds) >= 2**32:
         raise ValueError(f"seeds: expected distinct numbers >= 0, at least one, below 2^32 (got {list(seeds)})")
     progress = progress or Progress()
-    config = override(recipe(dataset, model), *overrides)
+    config = override(recipe(dataset, model, root), *overrides)
     if (config.dataset, config.model_name) != (dataset, model):
         raise ValueError(f"--set: expected settings (got another dataset or model: {', '.join(overrides)})")
     target = provenance.resolve_device(device)
     data = _prepare(datasets.load(dataset, root), config)
-    writer = RunWriter(out, _spec(config, list(overrides), target, data.raw_digest))
+    writer = RunWriter(out, _spec(config, list(overrides), target, data))
     try:
         done = {row["seed"]: row for row in writer.record().results}
         for seed in seeds:
@@ -100,14 +100,14 @@ def run_benchmark(
     return dataclasses.replace(record, results=[row for row in record.results if row["seed"] in set(seeds)])
 
 
-def _spec(config: BenchConfig, overrides: list[str], device: torch.device, raw_digest: str) -> dict[str, Any]:
-    card = datasets.card(config.dataset)
+def _spec(config: BenchConfig, overrides: list[str], device: torch.device, data: Any) -> dict[str, Any]:
+    card = data.card
     settings = dataclasses.asdict(config)
     identity = {
         "config": settings,
-        "data": raw_digest,
+        "data": data.raw_digest,
         "source": provenance.source_digest(),
-        "versions": provenance.versions(),
+        "versions": provenance.versions(card.packages),
         "device": device.type,
     }
     return {
@@ -116,11 +116,11 @@ def _spec(config: BenchConfig, overrides: list[str], device: torch.device, raw_d
         "task": card.task,
         "metric": card.metric,
         "config": settings,
-        "data": raw_digest,
+        "data": data.raw_digest,
         "overrides": overrides,
         "recipe": config.recipe,
         "commit": provenance.commit(),
-        "versions": provenance.versions(),
+        "versions": identity["versions"],
         "device": device.type,
         "hardware": provenance.hardware(),
         "backend": "torch-geometric",
@@ -172,10 +172,11 @@ def _run_seed(
             "best_epoch": result.best["epoch"],
             "epochs_run": len(result.history),
             "wall_seconds": result.wall_seconds,
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "peak_memory_bytes": provenance.peak_memory_bytes(device),
             **{name: spec[name] for name in ("recipe", "overrides", "backend")},
             "commit": provenance.commit(),
-            "versions": provenance.versions(),
+            "versions": provenance.versions(data.card.packages),
             "device": str(device),
         }
     )
