@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from gnnkit.datasets._card import Card
 from gnnkit.datasets._root import cache_dir
 
 
@@ -45,7 +46,7 @@ def fetch(
     folder: Path,
     download: Callable[[Path], None],
     check: Callable[[Path], None],
-    root: Path | None = None,
+    root: Path,
 ) -> None:
     """Download raw files into ``folder``, which appears complete and checked or not at all.
 
@@ -54,12 +55,13 @@ def fetch(
         folder: Where the raw files belong.
         download: Writes the files into the folder that it is given.
         check: Raises when the files in the folder that it is given are not right.
-        root: The data root, for messages; None where the folder lies three levels below it.
+        root: The data root, for messages.
 
     Raises:
         FileNotFoundError: The files are missing and cannot be had; names the folder and the command.
     """
-    hint = f"gnnkit datasets {name} --download --root {shlex.quote(str(root or folder.parents[2]))}"
+    hint = f"gnnkit datasets {name} --download --root {shlex.quote(str(root))}"
+    new = [parent for parent in folder.parents if not parent.exists()]
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -71,9 +73,11 @@ def fetch(
     try:
         download(scratch)
         check(scratch)
-        if folder.exists():
-            shutil.rmtree(folder)
-        scratch.rename(folder)
+        if folder.exists():  # with some of the files, or with those of other sets
+            for path in sorted(scratch.iterdir()):
+                path.replace(folder / path.name)
+        else:
+            scratch.rename(folder)
     except Exception as error:  # whatever the network library raises
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise FileNotFoundError(
@@ -82,6 +86,75 @@ def fetch(
         ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        with contextlib.suppress(OSError):  # not empty: the files are there
+            for parent in new:
+                parent.rmdir()
+
+
+def read_url(url: str) -> bytes:
+    """Return what an address holds."""
+    import urllib.request
+
+    with urllib.request.urlopen(url, timeout=30) as response:
+        content: bytes = response.read()
+    return content
+
+
+def obtain(name: str, root: Path, below: str, sources: dict[str, str], expected: str | None) -> str:
+    """Return the digest of raw files, which are downloaded when one is missing.
+
+    Args:
+        name: The dataset, for messages.
+        root: The data root.
+        below: Where the raw files belong in it.
+        sources: The address of each file.
+        expected: Their digest as published; None where it is not known.
+
+    Raises:
+        ValueError: They are not the published ones.
+        FileNotFoundError: The files are missing and cannot be had.
+    """
+
+    def files(parent: Path) -> list[Path]:
+        return [parent / file for file in sources]
+
+    def download(scratch: Path) -> None:
+        for file, url in sources.items():
+            (scratch / file).write_bytes(read_url(url))
+
+    def check(parent: Path) -> None:
+        if expected is not None:
+            verify(name, files(parent), expected)
+
+    if not all(path.is_file() for path in files(root / below)):
+        fetch(name, root / below, download, check, root)
+    check(root / below)
+    return digest(files(root / below))
+
+
+def is_processed(label: str, source_digest: str) -> bool:
+    """Whether `processed` would find its folder."""
+    return _cached(label, source_digest).exists()
+
+
+def check_totals(name: str, dataset: Any, card: Card, folder: Path) -> None:
+    """Require as many graphs, nodes and edges as the card says: text that was cut short may still be read.
+
+    Raises:
+        ValueError: There are others.
+    """
+    totals = (len(dataset), sum(graph.num_nodes for graph in dataset), sum(graph.num_edges for graph in dataset))
+    expected = (card.num_graphs, card.num_nodes, card.num_edges)
+    if totals != expected:
+        raise ValueError(
+            f"{name}: expected {expected} graphs, nodes and edges in {folder} (got {totals}): "
+            f"remove the folder to download it again"
+        )
+
+
+def _cached(label: str, source_digest: str) -> Path:
+    versions = f"torch{version('torch')}-pyg{version('torch-geometric')}"
+    return cache_dir() / "processed" / f"{label}-{source_digest[:16]}-{versions}"
 
 
 def processed(cls: type, label: str, source_digest: str, /, **kwargs: Any) -> Any:
@@ -89,10 +162,11 @@ def processed(cls: type, label: str, source_digest: str, /, **kwargs: Any) -> An
 
     The folder is keyed by the digest of the raw files and the versions that wrote it, and it is renamed
     into place when complete: a killed process leaves nothing that a later one would read.
+
+    Raises:
+        ValueError: The raw files are damaged.
     """
-    versions = f"torch{version('torch')}-pyg{version('torch-geometric')}"
-    key = f"{label}-{source_digest[:16]}-{versions}"
-    folder = cache_dir() / "processed" / key
+    folder = _cached(label, source_digest)
     if folder.exists():
         try:
             return _located(cls, folder)(**kwargs)
@@ -102,8 +176,17 @@ def processed(cls: type, label: str, source_digest: str, /, **kwargs: Any) -> An
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{label}-", dir=folder.parent) as scratch:
         target = Path(scratch) / "processed"
-        with _quiet():
-            dataset = _located(cls, target)(**kwargs)
+        try:
+            with _quiet():
+                dataset = _located(cls, target)(**kwargs)
+        except OSError:  # no room, no permission
+            raise
+        except Exception as error:  # whatever damaged bytes lead to
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise ValueError(
+                f"{label}: expected whole raw files below {kwargs['root']}; remove them to download them again "
+                f"(got {reason})"
+            ) from error
         with contextlib.suppress(OSError):  # another process was faster, with the same content
             os.rename(target, folder)  # noqa: PTH104 (Path.rename replaces on some systems)
     return dataset

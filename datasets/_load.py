@@ -6,11 +6,11 @@ import difflib
 import os
 from typing import Any
 
-from gnnkit.datasets import _embedded, _ogb_load, _planetoid
+from gnnkit.datasets import _embedded, _filtered, _graphs, _ogb_load, _planetoid, _tu, _zinc
 from gnnkit.datasets._card import Card
 from gnnkit.datasets._root import data_root
 
-_FAMILIES: tuple[Any, ...] = (_embedded, _planetoid, _ogb_load)
+_FAMILIES: tuple[Any, ...] = (_embedded, _planetoid, _graphs, _filtered, _tu, _zinc, _ogb_load)
 _CARDS: dict[str, Card] = {name: facts for family in _FAMILIES for name, facts in family.CARDS.items()}
 
 

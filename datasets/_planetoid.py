@@ -56,26 +56,9 @@ def load(name: str, root: Path) -> Any:
 
     card = CARDS[name]
     assert card.folder is not None
-    folder = root / card.folder
-
-    def files(parent: Path) -> list[Path]:
-        return [parent / f"ind.{name}.{part}" for part in _PARTS]
-
-    def download(scratch: Path) -> None:
-        for path in files(scratch):
-            _copy(f"{Planetoid.url}/{path.name}", path)
-
-    if not all(path.is_file() for path in files(folder)):
-        _files.fetch(name, folder, download, lambda parent: _files.verify(name, files(parent), _DIGESTS[name]))
-    _files.verify(name, files(folder), _DIGESTS[name])
+    sources = {f"ind.{name}.{part}": f"{Planetoid.url}/ind.{name}.{part}" for part in _PARTS}
+    _files.obtain(name, root, card.folder, sources, _DIGESTS[name])
     dataset = _files.processed(Planetoid, name, _DIGESTS[name], root=str(root / "Planetoid"), name=card.title)
     data = dataset[0]
     data.raw_digest = _DIGESTS[name]
     return data
-
-
-def _copy(url: str, path: Path) -> None:
-    import urllib.request
-
-    with urllib.request.urlopen(url, timeout=30) as response:
-        path.write_bytes(response.read())

@@ -40,13 +40,14 @@ def bench(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here as well.")] = None,
 ) -> None:
     """Train and test a model on a dataset over seeds; the same command continues an interrupted run."""
+    from gnnkit import datasets as sets
     from gnnkit.bench import run_benchmark, summarise
     from gnnkit.bench._progress import watch
     from gnnkit.bench._summary import to_json
     from gnnkit.bench._tables import terminal_table
 
     console = _console()
-    with watch(console, f"{name} {model}", seeds) as progress:
+    with watch(console, f"{name} {model}", seeds, sets.card(name, root).metric) as progress:
         record = run_benchmark(
             name,
             model,

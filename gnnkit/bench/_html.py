@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from gnnkit.bench._plots import svg_text
-from gnnkit.bench._summary import joined, order, run_labels, summarise
+from gnnkit.bench._summary import is_share, joined, order, run_labels, score_text, summarise
 from gnnkit.bench._tables import NUMBERS, TEST, duration, memory, table_rows
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def _run(record: RunRecord, label: str) -> dict[str, Any]:
         "dataset": spec["dataset"],
         "task": spec["task"],
         "metric": spec["metric"],
+        "unit": " (%)" if is_share(spec["metric"]) else "",
         "recipe": spec["recipe"],
         "overrides": spec["overrides"],
         "config": list(flatten(spec["config"])),
@@ -95,7 +96,7 @@ def _run(record: RunRecord, label: str) -> dict[str, Any]:
         "seeds": [
             {
                 "seed": result["seed"],
-                "scores": [f"{100 * result[split]:.2f}" for split in ("test", "valid", "train")],
+                "scores": [score_text(spec["metric"], result[split]) for split in ("test", "valid", "train")],
                 "best_epoch": result["best_epoch"],
                 "epochs_run": result["epochs_run"],
                 "time": duration(result["wall_seconds"]),

@@ -11,6 +11,7 @@ from torch import nn
 from gnnkit.bench._layers import KINDS, Kind, Place
 from gnnkit.bench._stacks import Categories, GraphNet, Residual, Stack
 from gnnkit.datasets import Card
+from gnnkit.train import METRICS
 from gnnkit.train._config import require
 
 
@@ -66,9 +67,10 @@ def check_fit(name: str, card: Card) -> None:
     """
     if name not in KINDS:
         raise ValueError(f"model: expected one of {', '.join(KINDS)} (got {name!r})")
-    if card.task == "link_prediction":
+    if card.task == "link_prediction" or card.metric not in METRICS:
         raise ValueError(
-            f"{card.name}: expected a task that the benchmark trains, on nodes or on graphs (got {card.task})"
+            f"{card.name}: expected a task on nodes or on graphs and a metric among {', '.join(METRICS)}, which the "
+            f"benchmark trains (got {card.task}, {card.metric})"
         )
     fitting = [each for each, kind in KINDS.items() if kind.for_graphs or card.task == "node_classification"]
     if name not in fitting:

@@ -11,7 +11,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from gnnkit.bench._summary import order, run_labels, summarise
+from gnnkit.bench._summary import higher_is_better, is_share, order, run_labels, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -111,11 +111,12 @@ def _figure(records: Sequence[RunRecord]) -> Figure:
 def _curves(axes: Axes, records: Sequence[RunRecord], labels: list[str], metric: str) -> None:
     """Draw each run's mean validation metric per epoch with a band of one standard deviation."""
     curves = []
+    scale, unit = _scale(metric)
     for index, (record, label) in enumerate(zip(records, labels, strict=True)):
         colour = _COLOURS[index % len(_COLOURS)]
         style: Any = _STYLES[index // len(_COLOURS) % len(_STYLES)]
         histories = [record.history(result["seed"]) for result in record.results]
-        curve = [(epoch, 100 * mean, 100 * std) for epoch, mean, std in mean_curve(histories, "valid")]
+        curve = [(epoch, scale * mean, scale * std) for epoch, mean, std in mean_curve(histories, "valid")]
         epochs = [epoch for epoch, _, _ in curve]
         means = [mean for _, mean, _ in curve]
         low = [mean - std for _, mean, std in curve]
@@ -126,14 +127,30 @@ def _curves(axes: Axes, records: Sequence[RunRecord], labels: list[str], metric:
         curves.append(list(zip(epochs, means, strict=True)))
     columns = 1 + len(labels) // 7
     lines = sum(1 + label.count("\n") for label in labels) / columns
-    top = min(axes.get_ylim()[1], 100.5)  # a band may reach beyond what a score can
-    axes.set_ylim(bottom=_bottom(curves, top=top, legend=min(0.08 * lines + 0.04, 0.6)), top=top)
+    legend = min(0.08 * lines + 0.04, 0.6)
+    if higher_is_better(metric):
+        top = min(axes.get_ylim()[1], 100.5) if is_share(metric) else axes.get_ylim()[1]  # a band may reach beyond
+        axes.set_ylim(bottom=_bottom(curves, top=top, legend=legend), top=top)
+    else:  # a falling curve is a rising one upside down
+        floor = max(axes.get_ylim()[0], 0.0)
+        turned = [[(epoch, -mean) for epoch, mean in curve] for curve in curves]
+        axes.set_ylim(bottom=floor, top=-_bottom(turned, top=-floor, legend=legend))
     axes.set_xlim(left=0)
     axes.set_xlabel("Epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylabel(f"Validation {metric} (%), mean ± std")
+    axes.set_ylabel(f"Validation {metric}{unit}, mean ± std")
     axes.grid(visible=True)
-    axes.legend(loc="lower right", fontsize=8.5, ncols=columns, framealpha=0.85, edgecolor="none")
+    axes.legend(
+        loc="lower right" if higher_is_better(metric) else "upper right",
+        fontsize=8.5,
+        ncols=columns,
+        framealpha=0.85,
+        edgecolor="none",
+    )
+
+
+def _scale(metric: str) -> tuple[int, str]:
+    return (100, " (%)") if is_share(metric) else (1, "")
 
 
 def _bottom(curves: list[list[tuple[int, float]]], top: float, legend: float) -> float:
@@ -151,17 +168,18 @@ def _bottom(curves: list[list[tuple[int, float]]], top: float, legend: float) ->
 
 def _strips(axes: Axes, records: Sequence[RunRecord], labels: list[str], metric: str) -> None:
     """Draw each run's seeds as points and, just above them, their mean and standard deviation."""
+    scale, unit = _scale(metric)
     for index, record in enumerate(records):
         colour = _COLOURS[index % len(_COLOURS)]
         summary = summarise(record)
-        scores = [100 * result["test"] for result in record.results]
+        scores = [scale * result["test"] for result in record.results]
         # Test sets are small enough for seeds to coincide: three levels keep equal scores apart.
         levels = [index + 0.14 + 0.08 * (seed % 3) for seed in range(len(scores))]
         axes.scatter(scores, levels, s=24, color=colour, alpha=0.65, linewidths=0)
         axes.errorbar(
-            100 * summary.test_mean,
+            scale * summary.test_mean,
             index - 0.12,
-            xerr=None if summary.test_std is None else 100 * summary.test_std,
+            xerr=None if summary.test_std is None else scale * summary.test_std,
             fmt="D",
             color=colour,
             markersize=6,
@@ -169,7 +187,7 @@ def _strips(axes: Axes, records: Sequence[RunRecord], labels: list[str], metric:
             linewidth=1.6,
         )
     axes.set_title("Each seed, with mean ± std above")
-    axes.set_xlabel(f"Test {metric} (%)")
+    axes.set_xlabel(f"Test {metric}{unit}")
     axes.set_yticks(range(len(labels)), labels)
     centre, half = (len(labels) - 1) / 2, max(len(labels), 3) / 2 + 0.1
     axes.set_ylim(centre + half, centre - half)  # downwards, in the order of the legend

@@ -11,13 +11,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from gnnkit.bench._run import Progress
+from gnnkit.bench._summary import score_text
 
 
 @contextmanager
-def watch(console: Console, title: str, num_seeds: int) -> Iterator[Progress]:
-    """Yield the progress that prints to ``console``; the bar, if any, goes when the block ends."""
+def watch(console: Console, title: str, num_seeds: int, metric: str) -> Iterator[Progress]:
+    """Yield the progress that prints scores of ``metric`` to ``console``; the bar, if any, goes when the block ends."""
     if not console.is_terminal:
-        yield Progress(begin=_say_begin(console), end=_say_end(console))
+        yield Progress(begin=_say_begin(console), end=_say_end(console, metric))
         return
     columns = (
         TextColumn("{task.description}"),
@@ -36,12 +37,12 @@ def watch(console: Console, title: str, num_seeds: int) -> Iterator[Progress]:
             _say_begin(console)(seed, done, total)
 
         def epoch(seed: int, row: dict[str, float]) -> None:
-            score = f"loss {row['loss']:.3f}  valid {100 * row['valid']:.2f}"
+            score = f"loss {row['loss']:.3f}  valid {score_text(metric, row['valid'])}"
             bar.update(current, completed=row["epoch"], score=score)
 
         def end(row: dict[str, Any]) -> None:
             bar.advance(overall)
-            _say_end(console)(row)
+            _say_end(console, metric)(row)
 
         yield Progress(begin=begin, epoch=epoch, end=end)
 
@@ -54,9 +55,9 @@ def _say_begin(console: Console) -> Any:
     return begin
 
 
-def _say_end(console: Console) -> Any:
+def _say_end(console: Console, metric: str) -> Any:
     def end(row: dict[str, Any]) -> None:
-        scores = f"test {100 * row['test']:.2f}  valid {100 * row['valid']:.2f}"
+        scores = f"test {score_text(metric, row['test'])}  valid {score_text(metric, row['valid'])}"
         effort = f"epochs {row['epochs_run']}  {row['wall_seconds']:.1f} s"
         console.print(f"seed {row['seed']}: {scores}  {effort}", highlight=False)
 

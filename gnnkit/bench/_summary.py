@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
+from gnnkit.train import METRICS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run amounts to over its finished seeds; metric values are fractions between 0 and 1.
+    """What a run amounts to over its finished seeds; a metric printed in percent is a fraction here.
 
     Attributes:
         seeds: The finished seeds, in increasing order.
@@ -79,6 +81,30 @@ def summarise(record: RunRecord) -> Summary:
         device=joined(result["device"] for result in results),
         overrides=list(record.spec["overrides"]),
     )
+
+
+def score_text(metric: str, mean: float, std: float | None = None, sign: str = "") -> str:
+    """Write a metric's mean, and its deviation if ``sign`` joins one: in percent where it is a share.
+
+    Args:
+        metric: The metric's name; one that is not known is taken as a share, the more the better.
+        mean: Its mean.
+        std: Its deviation; None is written as a dash.
+        sign: What stands between the two.
+    """
+    scale, digits = (100, 2) if is_share(metric) else (1, 4)
+    spread = "–" if std is None else f"{scale * std:.{digits}f}"
+    return f"{scale * mean:.{digits}f}" + (f"{sign}{spread}" if sign else "")
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric is printed in percent."""
+    return metric not in METRICS or METRICS[metric].is_share
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether more of a metric is better."""
+    return metric not in METRICS or METRICS[metric].higher_is_better
 
 
 def to_json(summary: Summary) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from gnnkit.bench._summary import Summary, joined, order, to_json
+from gnnkit.bench._summary import Summary, higher_is_better, is_share, joined, order, score_text, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,24 +55,28 @@ class Row:
 def table_rows(summaries: Sequence[Summary]) -> tuple[list[str], list[Row]]:
     """Give the header and the rows that every table shows, sorted by dataset and model.
 
-    The best of a dataset is the highest mean test metric as printed, so runs that print alike tie; a
-    dataset with a single run has no best. Overrides take a column only if some run has them.
+    The best of a dataset is the best mean test metric as printed, so runs that print alike tie; a dataset
+    with a single run has no best. Where every metric is a share, the header says percent; else the cells do.
+    Overrides take a column only if some run has them.
     """
     summaries = sorted(summaries, key=order)
     with_overrides = any(summary.overrides for summary in summaries)
-    header = ["Dataset", "Model", "Test (%)", "Valid (%)", "Seeds", "Time", "Memory", "Metric"]
+    shares = all(is_share(summary.metric) for summary in summaries)
+    scores = ["Test (%)", "Valid (%)"] if shares else ["Test", "Valid"]
+    header = ["Dataset", "Model", *scores, "Seeds", "Time", "Memory", "Metric"]
     rows = []
     for summary in summaries:
         rivals = [
-            round(100 * other.test_mean, 2)
+            float(score_text(other.metric, other.test_mean))
             for other in summaries
             if (other.dataset, other.metric) == (summary.dataset, summary.metric)
         ]
+        unit = " %" if is_share(summary.metric) and not shares else ""
         cells = [
             summary.dataset,
             summary.model,
-            percent(summary.test_mean, summary.test_std),
-            percent(summary.valid_mean, summary.valid_std),
+            score_text(summary.metric, summary.test_mean, summary.test_std, " ± ") + unit,
+            score_text(summary.metric, summary.valid_mean, summary.valid_std, " ± ") + unit,
             str(len(summary.seeds)),
             duration(summary.wall_seconds),
             memory(summary.peak_memory_bytes),
@@ -80,7 +84,8 @@ def table_rows(summaries: Sequence[Summary]) -> tuple[list[str], list[Row]]:
         ]
         if with_overrides:
             cells.append(" ".join(summary.overrides))
-        best = len(rivals) > 1 and round(100 * summary.test_mean, 2) == max(rivals)
+        extreme = max if higher_is_better(summary.metric) else min
+        best = len(rivals) > 1 and float(score_text(summary.metric, summary.test_mean)) == extreme(rivals)
         rows.append(Row(summary.dataset, cells, best))
     return header + ["Overrides"] * with_overrides, rows
 
@@ -88,7 +93,7 @@ def table_rows(summaries: Sequence[Summary]) -> tuple[list[str], list[Row]]:
 def terminal_table(summaries: Sequence[Summary]) -> Table:
     """Give the results as a table for a `rich` console."""
     header, rows = table_rows(summaries)
-    caption = "Mean ± standard deviation over seeds; bold: highest mean of its dataset."
+    caption = "Mean ± standard deviation over seeds; bold: best mean of its dataset."
     table = Table(box=SIMPLE_HEAD, caption=caption, pad_edge=False, collapse_padding=True)
     for column, name in enumerate(header):
         # Numbers keep to one line; where a terminal is narrow, names and overrides fold.
@@ -131,7 +136,7 @@ def latex_text(summaries: Sequence[Summary]) -> str:
     commits = " ".join(joined(summary.commit for summary in summaries).split())
     lines = [
         f"% Commit: {commits}",
-        "% Mean and sample standard deviation over seeds, in percent; needs \\usepackage{booktabs}.",
+        "% Mean and sample standard deviation over seeds, shares in percent; needs \\usepackage{booktabs}.",
         f"\\begin{{tabular}}{{{columns}}}",
         "\\toprule",
         _latex_line(header),
@@ -156,11 +161,6 @@ def markdown_text(summaries: Sequence[Summary]) -> str:
             cells[TEST] = f"**{cells[TEST]}**"
         lines.append(cells)
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def percent(mean: float, std: float | None) -> str:
-    """Write two fractions as ``81.52 ± 0.71`` percent, with a dash for a missing deviation."""
-    return f"{100 * mean:.2f} ± {'–' if std is None else f'{100 * std:.2f}'}"
 
 
 def duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Which nodes train, validate and test."""
+"""Which nodes, or graphs, train, validate and test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gnnkit.kernels._check import describe
 
 @dataclass(frozen=True)
 class Split:
-    """Three disjoint sets of node ids, each an int64 tensor.
+    """Three disjoint sets of numbers of nodes, or of graphs, each an int64 tensor.
 
     Raises:
         ValueError: A set is empty, not int64 and 1-D, or two sets share a node.
@@ -52,9 +52,23 @@ def _is_vector(value: object, dtype: torch.dtype) -> bool:
     return isinstance(value, Tensor) and value.dim() == 1 and value.dtype == dtype and value.numel() > 0
 
 
-def from_masks(data: Any) -> Split:
-    """Read the fixed split that a PyG ``Data`` carries as ``train_mask``, ``val_mask`` and ``test_mask``."""
+def from_masks(data: Any, column: int | None = None) -> Split:
+    """Read a fixed split that a PyG ``Data`` carries as ``train_mask``, ``val_mask`` and ``test_mask``.
+
+    Args:
+        data: Its masks are booleans [N], or [N, K] where it carries K splits.
+        column: Which of the K splits; None where there is one.
+
+    Raises:
+        ValueError: The masks are not booleans of one shape, there is no such column, or a part is empty or shares
+            a node.
+    """
     masks: list[Any] = [getattr(data, name, None) for name in ("train_mask", "val_mask", "test_mask")]
+    if column is not None:
+        for mask in masks:
+            if not isinstance(mask, Tensor) or mask.dim() != 2 or not 0 <= column < mask.shape[1]:
+                raise ValueError(f"column: expected one of the columns of masks [N, K] (got {column} of {data})")
+        masks = [mask[:, column] for mask in masks]
     lengths = {mask.numel() for mask in masks if _is_vector(mask, torch.bool)}
     if len(lengths) != 1 or not all(_is_vector(mask, torch.bool) for mask in masks):
         raise ValueError(f"data: expected as many booleans in train_mask, val_mask and test_mask (got {data})")
@@ -99,3 +113,44 @@ def per_class(y: Tensor, train_per_class: int, valid_per_class: int, seed: int) 
         valid.append(nodes[train_per_class:taken])
         test.append(nodes[taken:])
     return Split(torch.cat(train), torch.cat(valid), torch.cat(test))
+
+
+def k_fold(y: Tensor, seed: int, num_folds: int = 10) -> Split:
+    """Split for cross-validation: one fold tests, a stratified share of the others validates, the rest train.
+
+    Seeds 0 … ``num_folds`` - 1 test one fold of the same partition each, so that together they test every graph
+    once; the next ``num_folds`` seeds share another partition. As many rows validate as a fold has. The folds and
+    the validation rows hold the classes in the same proportions (scikit-learn's ``StratifiedKFold`` and
+    ``StratifiedShuffleSplit``). The draw depends on ``seed`` alone.
+
+    Args:
+        y: ``[B]`` int64 classes.
+        seed: ``seed % num_folds`` is the test fold, ``seed // num_folds`` the seed of the partition.
+        num_folds: Number of folds.
+
+    Raises:
+        ValueError: A class has too few rows for a fold each.
+
+    Example:
+        >>> import torch
+        >>> from gnnkit.data import k_fold
+        >>> k_fold(torch.arange(200) % 2, seed=0).sizes
+        (160, 20, 20)
+    """
+    from sklearn.model_selection import StratifiedKFold, train_test_split
+
+    if not _is_vector(y, torch.int64):
+        raise ValueError(f"y: expected an int64 class for each graph (got {describe(y)})")
+    if not isinstance(num_folds, int) or num_folds < 3:
+        raise ValueError(f"num_folds: expected a whole number >= 3 (got {num_folds!r})")
+    if not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed: expected a whole number in [0, 2^32) (got {seed!r})")
+    labels, counts = torch.unique(y, return_counts=True)
+    if int(counts.min()) < num_folds:
+        label = int(labels[counts.argmin()])
+        raise ValueError(f"class {label}: expected at least {num_folds} rows, one a fold (got {int(counts.min())})")
+    classes = y.cpu().numpy()
+    folds = StratifiedKFold(num_folds, shuffle=True, random_state=seed // num_folds).split(classes, classes)
+    rest, test = list(folds)[seed % num_folds]
+    train, valid = train_test_split(rest, test_size=len(test), stratify=classes[rest], random_state=seed)
+    return Split(*(torch.from_numpy(ids).long().sort().values for ids in (train, valid, test)))
