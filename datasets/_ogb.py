@@ -34,14 +34,14 @@ def package(kind: str) -> ModuleType:
     Raises:
         ImportError: ogb is absent; the message holds the install command.
     """
-    with _alone():
+    with alone():
         if kind == "ogbn":
             return require("ogb.nodeproppred", "ogb")
         return require("ogb.linkproppred", "ogb") if kind == "ogbl" else require("ogb.graphproppred", "ogb")
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
+def alone() -> Iterator[None]:
     """Import ogb without its side effects.
 
     It starts a thread that asks PyPI for a newer version when it finds the package ``outdated``, sets an environment

@@ -70,12 +70,21 @@ def bench(
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of runs such as runs/.")],
     out: Annotated[Path, typer.Option(help="Folder to write the report to.")] = Path("report"),
+    leaderboard: Annotated[
+        bool, typer.Option("--leaderboard", help="Print what a submission to OGB asks for, and write nothing.")
+    ] = False,
 ) -> None:
     """Print the table of stored runs and write it as CSV, LaTeX, PNG curves and one HTML page."""
     from gnnkit.bench import find_runs, summarise, write_report
     from gnnkit.bench._tables import terminal_table
 
     records = find_runs(runs)
+    if leaderboard:
+        from gnnkit.bench._leaderboard import leaderboard as submission
+
+        for fields in [submission(record) for record in records]:
+            _print_facts(_console(), fields)
+        return
     paths = write_report(records, out)
     console = _console()
     console.print(terminal_table([summarise(record) for record in records if record.results]))
