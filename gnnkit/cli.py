@@ -105,24 +105,27 @@ def datasets(
     if name is None:
         if download:
             raise ValueError("--download: expected the name of a dataset (got none)")
-        columns = ("name", "nodes", "edges", "features", "classes", "metric", "raw files")
+        columns = ("name", "graphs", "nodes", "edges", "features", "classes", "metric")
         cards = [sets.card(each) for each in sets.names()]
         rows = [
-            (c.name, f"{c.num_nodes:,}", f"{c.num_edges:,}", f"{c.num_features:,}", f"{c.num_classes}", c.metric)
+            (
+                c.name,
+                *map(_count, (c.num_graphs, c.num_nodes, c.num_edges, c.num_features, c.num_classes)),
+                c.metric,
+            )
             for c in cards
         ]
-        places = [f"<root>/{c.folder}" if c.folder else "embedded" for c in cards]
-        _print_table(console, columns, [(*row, place) for row, place in zip(rows, places, strict=True)])
+        _print_table(console, columns, rows)
         return
-    card = sets.card(name)
+    card = sets.card(name, root)
     if download:
         sets.load(name, root)
     facts = {
         "title": card.title,
         "task": card.task,
         "metric": card.metric,
-        "size": f"{card.num_nodes:,} nodes, {card.num_edges:,} edges (directed), "
-        f"{card.num_features:,} features, {card.num_classes} classes",
+        "size": f"{_count(card.num_graphs)} graph{'s' * (card.num_graphs > 1)}, {_count(card.num_nodes)} nodes, "
+        f"{_count(card.num_edges)} edges (directed), {card.num_features:,} features, {card.num_classes} classes",
         "splits": card.splits,
         "source": card.source,
         "licence": card.licence,
@@ -187,13 +190,17 @@ def _console() -> Any:
     return Console()
 
 
+def _count(number: int | None) -> str:
+    return "?" if number is None else f"{number:,}"
+
+
 def _print_table(console: Any, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        numeric = column in ("nodes", "edges", "features", "classes")
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        numeric = column in ("graphs", "nodes", "edges", "features", "classes")
+        table.add_column(column, justify="right" if numeric else "left", no_wrap=column == "name", overflow="fold")
     for row in rows:
         table.add_row(*row)
     console.print(table)
