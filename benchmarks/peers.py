@@ -6,7 +6,6 @@ be imported. Exits 1 when torch-scatter or torch-sparse is missing or when any p
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from gnnkit import Adjacency
 from gnnkit.datasets.synthetic import power_law
+from gnnkit.interop import import_dgl
 
 NODES, EDGES, WIDTH = 500, 5_000, 16
 Aggregate = Callable[[Tensor, Tensor], Tensor]  # edge_index [2, E], x [N, D] -> [N, D]
@@ -42,12 +42,8 @@ def torch_sparse(edge_index: Tensor, x: Tensor) -> Tensor:
 
 
 def dgl(edge_index: Tensor, x: Tensor) -> Tensor:
-    # Without it, importing DGL writes a configuration file into the home folder.
-    os.environ.setdefault("DGLBACKEND", "pytorch")
-    from dgl import graph
-    from dgl.ops import copy_u_sum
-
-    out: Tensor = copy_u_sum(graph((edge_index[0], edge_index[1]), num_nodes=len(x)), x)
+    dgl = import_dgl()
+    out: Tensor = dgl.ops.copy_u_sum(dgl.graph((edge_index[0], edge_index[1]), num_nodes=len(x)), x)
     return out
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gnnkit._optional import require
+from gnnkit.interop import import_dgl
 from gnnkit.kernels import _check
 
 Sizes = tuple[int, int]
@@ -150,15 +151,18 @@ def from_networkx(graph: Any) -> tuple[Tensor, int]:
     return torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).t(), len(position)
 
 
-def from_dgl(graph: Any) -> tuple[Tensor, int | Sizes]:
-    """Read a DGL graph of one relation, by its methods: DGL itself is not imported."""
-    if not all(hasattr(graph, name) for name in ("edges", "num_nodes", "canonical_etypes", "ntypes")):
+def from_dgl(graph: Any) -> tuple[Tensor, Sizes]:
+    """Read a DGL graph or block of one relation; who has one has imported DGL."""
+    dgl = sys.modules.get("dgl")
+    if dgl is None or not isinstance(graph, dgl.DGLGraph):
         raise ValueError(f"graph: expected a DGL graph (got {type(graph).__name__})")
     if len(graph.canonical_etypes) != 1:
-        raise ValueError(f"graph: expected one relation (got {len(graph.canonical_etypes)})")
+        names = ", ".join(map(str, graph.canonical_etypes))
+        raise ValueError(f"graph: expected one relation, such as graph[etype] (got {names or 'none'})")
     ((source, _, destination),) = graph.canonical_etypes
-    src, dst = graph.edges(order="eid")
-    return torch.stack([src, dst]), (graph.num_nodes(source), graph.num_nodes(destination))
+    every = graph.formats(["coo", "csr", "csc"])  # DGL lists edges by id from its COO alone, which a graph may forbid
+    src, dst = every.edges(order="eid")
+    return torch.stack([src, dst]), (graph.num_src_nodes(source), graph.num_dst_nodes(destination))
 
 
 def to_pyg(edge_index: Tensor, num_nodes: int) -> Any:
@@ -188,7 +192,9 @@ def to_networkx(edge_index: Tensor, num_nodes: int) -> Any:
     return graph
 
 
-def to_dgl(edge_index: Tensor, num_nodes: int) -> Any:
-    """Write a DGL graph."""
-    dgl = require("dgl", "dgl")
-    return dgl.graph((edge_index[0], edge_index[1]), num_nodes=num_nodes)
+def to_dgl(edge_index: Tensor, shape: Sizes) -> Any:
+    """Write a DGL graph, of one set of nodes where both sizes are equal."""
+    dgl, edges = import_dgl(), tuple(edge_index)
+    if shape[0] == shape[1]:
+        return dgl.graph(edges, num_nodes=shape[0])
+    return dgl.heterograph({("_U", "_E", "_V"): edges}, {"_U": shape[0], "_V": shape[1]})

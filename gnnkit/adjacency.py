@@ -150,7 +150,23 @@ class Adjacency:
 
     @classmethod
     def from_dgl(cls, graph: Any) -> Adjacency:
-        """Build from a homogeneous or a bipartite one-relation DGL graph; edge ids are kept."""
+        """Build from a DGL graph of one relation: homogeneous, bipartite, or a block. Edge ids are kept.
+
+        Edge e is the one whose DGL id is e, so ``graph.edata`` holds weights in edge order. Data of nodes and edges
+        stay with ``graph``. Of several relations, pass one: ``graph[etype]``.
+
+        Example:
+            >>> import torch, gnnkit
+            >>> from gnnkit.interop import import_dgl
+            >>> graph = import_dgl().graph(([0, 1, 2], [1, 0, 1]), num_nodes=4)
+            >>> graph.edata["w"] = torch.tensor([1.0, 2.0, 3.0])
+            >>> adj = gnnkit.Adjacency.from_dgl(graph)
+            >>> adj.spmm(torch.ones(4, 1), graph.edata["w"]).flatten().tolist()
+            [2.0, 4.0, 0.0, 0.0]
+
+        Raises:
+            ValueError: ``graph`` is no DGL graph or has not exactly one relation.
+        """
         return cls.from_edge_index(*_convert.from_dgl(graph))
 
     # ------------------------------------------------------------------ conversion
@@ -187,8 +203,15 @@ class Adjacency:
         return _convert.to_networkx(self.to_edge_index(), self._one_node_set("to_networkx"))
 
     def to_dgl(self) -> Any:
-        """Return a homogeneous DGL graph whose edge ids are the original edge order (needs the extra ``dgl``)."""
-        return _convert.to_dgl(self.to_edge_index(), self._one_node_set("to_dgl"))
+        """Return a DGL graph with int64 ids, whose edge ids are the original edge order (needs the extra ``dgl``).
+
+        It is homogeneous where ``num_src`` equals ``num_dst``, else of the one relation ``("_U", "_E", "_V")``. DGL is
+        imported by `gnnkit.interop.import_dgl`.
+
+        Raises:
+            ImportError: DGL is absent; the message holds the install command.
+        """
+        return _convert.to_dgl(self.to_edge_index(), (self.num_src, self.num_dst))
 
     def to(self, device: torch.device | str) -> Adjacency:
         """Return a copy on another device (itself if it is there already); the transpose moves along."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -407,68 +406,6 @@ def test_what_is_not_of_networkx_is_a_value_error() -> None:
         Adjacency.from_networkx({})
 
 
-# ------------------------------------------------------------------ DGL
-
-
-class GraphOfDgl:
-    """The methods of a DGL graph that are read, with their signatures."""
-
-    def __init__(self, edges: dict[tuple[str, str, str], Tensor], sizes: dict[str, int], order: list[int]) -> None:
-        self.canonical_etypes = list(edges)
-        self.ntypes = list(sizes)
-        self._edges, self._sizes, self._order = edges, sizes, order
-
-    def num_nodes(self, ntype: str | None = None) -> int:
-        return sum(self._sizes.values()) if ntype is None else self._sizes[ntype]
-
-    def edges(self, form: str = "uv", order: str = "eid", etype: Any = None) -> tuple[Tensor, Tensor]:
-        assert form == "uv"
-        ((src, dst),) = (self._edges[etype] if etype else next(iter(self._edges.values())),)
-        if order == "eid":
-            return src, dst
-        return src[self._order], dst[self._order]
-
-
-def test_a_dgl_graph_keeps_its_edge_ids() -> None:
-    graph = GraphOfDgl({("_N", "_E", "_N"): EDGES}, {"_N": NUM_NODES}, [5, 4, 3, 2, 1, 0])
-    adj = Adjacency.from_dgl(graph)
-    assert torch.equal(adj.to_edge_index(), EDGES)
-    assert adj.num_nodes == NUM_NODES
-
-
-@pytest.mark.parametrize("dtype", [torch.int32, torch.int64], ids=str)
-def test_a_bipartite_dgl_graph_keeps_both_sizes(dtype: torch.dtype) -> None:
-    edges = {("item", "bought-by", "user"): EDGES.to(dtype)}
-    graph = GraphOfDgl(edges, {"user": 4, "item": 9}, [0, 1, 2, 3, 4, 5])
-    adj = Adjacency.from_dgl(graph)
-    assert (adj.num_src, adj.num_dst) == (9, 4)
-    assert torch.equal(adj.to_edge_index(), EDGES)
-
-
-def test_a_dgl_graph_of_several_relations_is_a_value_error() -> None:
-    edges = {("a", "r", "a"): EDGES, ("a", "s", "a"): EDGES}
-    with pytest.raises(ValueError, match=r"^graph: expected one relation \(got 2\)$"):
-        Adjacency.from_dgl(GraphOfDgl(edges, {"a": 4}, []))
-    with pytest.raises(ValueError, match=r"^graph: expected a DGL graph \(got Tensor\)$"):
-        Adjacency.from_dgl(EDGES)
-
-
-def test_to_dgl_keeps_edge_ids_or_names_the_command_that_installs_dgl() -> None:
-    adj = Adjacency.from_edge_index(EDGES, NUM_NODES)
-    if importlib.util.find_spec("dgl") is None:
-        with pytest.raises(ImportError, match=r"pip install 'gnnkit\[dgl\]'"):
-            adj.to_dgl()
-        return
-    try:
-        graph = adj.to_dgl()
-    except ImportError as error:  # there is a DGL, made for another torch
-        assert "pip install 'gnnkit[dgl]'" in str(error)  # noqa: PT017
-        return
-    assert graph.num_nodes() == NUM_NODES
-    assert torch.equal(torch.stack(graph.edges(order="eid")), EDGES)
-    assert torch.equal(Adjacency.from_dgl(graph).to_edge_index(), EDGES)
-
-
 # ------------------------------------------------------------------ the transpose
 
 
@@ -596,9 +533,8 @@ def test_wrong_arguments_are_value_errors(call: Callable[[Adjacency], Any], mess
         lambda adj: adj.num_nodes,
         lambda adj: adj.to_pyg(),
         lambda adj: adj.to_networkx(),
-        lambda adj: adj.to_dgl(),
     ],
-    ids=["num_nodes", "to_pyg", "to_networkx", "to_dgl"],
+    ids=["num_nodes", "to_pyg", "to_networkx"],
 )
 def test_what_needs_one_set_of_nodes_refuses_a_bipartite_graph(call: Callable[[Adjacency], Any]) -> None:
     with pytest.raises(ValueError, match=r"one set of nodes \(got 7 sources, 5 destinations\)$"):

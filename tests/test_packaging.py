@@ -35,7 +35,8 @@ SUBJECTS = {"causal", "wireless", "pruning", "pipeline"}
 ALLOWED: dict[str, set[str]] = {
     "_optional": set(),
     "kernels": set(),
-    "_convert": {"_optional", "kernels"},
+    "interop": {"_optional"},
+    "_convert": {"_optional", "interop", "kernels"},
     "_edge_rows": {"kernels"},
     "adjacency": {"_convert", "_edge_rows", "kernels"},
     "_accelerate": {"adjacency", "kernels"},
@@ -50,7 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     "wireless": {*MODELS, *RUNS},
     "pruning": {*MODELS, *RUNS},
     "testing": {*MODELS, *RUNS, "gnnkit"},
-    "bench": {*MODELS, *RUNS, *SUBJECTS, "_accelerate", "gnnkit"},
+    "bench": {*MODELS, *RUNS, *SUBJECTS, "_accelerate", "gnnkit", "interop"},
     "cli": {*MODELS, *RUNS, *SUBJECTS, "_accelerate", "bench", "gnnkit"},
     "pipeline.__main__": {"cli"},
 }
@@ -59,7 +60,7 @@ HOMES: dict[str, str] = {"numba": "gnnkit.kernels._loops", "llvmlite": "gnnkit.k
 # packages that need not be installed: one module only may import them, and only when they are used
 OPTIONAL_HOMES: dict[str, str] = {
     "cupy": "gnnkit.kernels._cupy",
-    "dgl": "gnnkit._convert",
+    "dgl": "gnnkit.interop",
     "networkx": "gnnkit._convert",
     "ogb": "gnnkit.datasets._ogb",
 }
@@ -178,7 +179,7 @@ def test_imports_point_one_way(module: str) -> None:
         ("gnnkit.train._loop", "from gnnkit import bench"),
         ("gnnkit.bench._run", "from gnnkit.cli import main"),
         ("gnnkit.adjacency", "def f():\n    require('dgl', 'dgl')"),
-        ("gnnkit._convert", "require('dgl', 'dgl')"),
+        ("gnnkit.interop", "require('dgl', 'dgl')"),
         ("gnnkit.pipeline._plan", "from gnnkit.cli import main"),
         ("gnnkit.pipeline.__main__", "from gnnkit.models import NCN"),
     ],
@@ -192,7 +193,7 @@ def test_an_import_that_points_the_other_way_is_seen(module: str, source: str) -
     [
         ("gnnkit.kernels._loops", "import numba"),
         ("gnnkit.kernels._cupy", "def launch():\n    import cupy"),
-        ("gnnkit._convert", "def f():\n    require('dgl', 'dgl')"),
+        ("gnnkit.interop", "def f():\n    require('dgl', 'dgl')"),
         ("gnnkit.adjacency", "if TYPE_CHECKING:\n    import networkx"),
         ("gnnkit.data._stores", "from ._splits import Split\nfrom ..kernels import spmm\nimport torch"),
         ("gnnkit.bench._run", "from gnnkit import datasets, train, __version__"),

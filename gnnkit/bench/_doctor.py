@@ -6,6 +6,7 @@ import os
 import tempfile
 from contextlib import nullcontext
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ import torch
 from gnnkit import datasets, kernels
 from gnnkit.bench import _provenance as provenance
 from gnnkit.datasets._ogb import alone
+from gnnkit.interop import import_dgl
 
 _OPTIONAL = {"ogb": "ogb", "dgl": "dgl", "cupy": "cuda12 or cuda13"}
 
@@ -64,10 +66,12 @@ def _cache() -> str:
 
 
 def _optional(module: str, extra: str) -> str:
+    if find_spec(module) is None:
+        return f"not installed (extra {extra})"
     try:
         with alone() if module == "ogb" else nullcontext():  # ogb looks for a newer version where it is imported
-            return f"installed, {getattr(import_module(module), '__version__', 'version unknown')}"
-    except ModuleNotFoundError:
-        return f"not installed (extra {extra})"
+            found = import_dgl() if module == "dgl" else import_module(module)
     except Exception as error:  # a broken wheel raises anything
         return f"installed but does not import: {type(error).__name__}: {error}".splitlines()[0]
+    partly = ", without dgl.graphbolt" if module == "dgl" and not hasattr(found, "graphbolt") else ""
+    return f"installed, {getattr(found, '__version__', 'version unknown')}{partly}"
