@@ -112,7 +112,7 @@ def _sizes(folder: Path, typed: bool, categories: bool) -> dict[str, Any]:
             with np.load(raw / "node_feat_dict.npz") as features:
                 width = max(features[kind].shape[1] for kind in features.files)
         return {"num_graphs": 1, "num_nodes": counts[0], "num_edges": counts[1], "num_features": width}
-    with np.load(raw / "data.npz") as file:
+    with (raw / "data.npz").open("rb") as content, np.load(content) as file:
         sizes = {
             "num_graphs": len(file["num_nodes_list"]),
             "num_nodes": int(file["num_nodes_list"].sum()),

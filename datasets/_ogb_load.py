@@ -201,8 +201,10 @@ def _damaged(folder: Path) -> Path | None:
                 with gzip.open(path) as file:
                     while file.read(1 << 20):
                         pass
-            elif zipfile.ZipFile(path).testzip() is not None:
-                return path
+            else:
+                with zipfile.ZipFile(path) as archive:
+                    if archive.testzip() is not None:
+                        return path
         except Exception:
             return path
     return None

@@ -85,11 +85,14 @@ def recipe(dataset: str, model: str, root: str | None = None) -> BenchConfig:
 
 
 def _molecules(dataset: str, model: str) -> BenchConfig:
-    """As OGB's examples for its molecules do, but a GIN's inner layer is as wide as the others, not twice."""
+    """As OGB's examples for its molecules do, but 64 wide in place of 300, for minutes on a CPU in place of hours.
+
+    A GIN's inner layer is as wide as the others, not twice.
+    """
     return BenchConfig(
         dataset,
         model,
-        recipe="after OGB's examples/graphproppred/mol",
-        model=ModelConfig(hidden_channels=300, num_layers=5, pooling="mean", heads=6, attention_dropout=0.0),
+        recipe="after OGB's examples/graphproppred/mol, 64 wide",
+        model=ModelConfig(hidden_channels=64, num_layers=5, pooling="mean", attention_dropout=0.0),
         train=TrainConfig(lr=1e-3, weight_decay=0.0, max_epochs=100, batch_size=32, checkpoint_every=5),
     )
