@@ -12,8 +12,8 @@ from torch import nn
 
 from gnnkit.bench import MODELS, BenchConfig, ModelConfig, recipe
 from gnnkit.bench._models import ABOUT, build
-from gnnkit.datasets import load, names
-from gnnkit.train import override
+from gnnkit.datasets import card, load, names
+from gnnkit.train import METRICS, override
 
 
 @pytest.fixture(scope="module")
@@ -130,9 +130,13 @@ def test_a_shape_out_of_range_is_a_value_error_that_names_it(changes: dict[str, 
 # ------------------------------------------------------------------ recipes
 
 
+@pytest.mark.parametrize("dataset", [name for name in names() if card(name).metric in METRICS])
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("dataset", names())
-def test_there_is_a_recipe_for_every_pair(dataset: str, model: str) -> None:
+def test_there_is_a_recipe_for_every_pair_that_fits(dataset: str, model: str) -> None:
+    if card(dataset).task != "node_classification" and not MODELS[model].for_graphs:
+        with pytest.raises(ValueError, match="model: expected one of"):
+            recipe(dataset, model)
+        return
     config = recipe(dataset, model)
     assert (config.dataset, config.model_name) == (dataset, model)
     assert config.recipe
@@ -170,3 +174,121 @@ def test_every_setting_of_a_recipe_can_be_set() -> None:
         for field in dataclasses.fields(getattr(config, group)):
             value = getattr(getattr(config, group), field.name)
             assert override(config, f"{group}.{field.name}={value}") == config
+
+
+# ------------------------------------------------------------------ residual blocks
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_residual_model_gives_a_logit_for_every_node_and_class(name: str, karate: Any) -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(hidden_channels=8, num_layers=3, heads=4, block="residual")
+    model = build(name, karate.card, config)
+    out = model(karate.x, karate.edge_index)
+    assert out.shape == (34, 4)
+    out.sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_a_residual_block_whose_last_map_is_zero_passes_its_input_on(karate: Any) -> None:
+    model = build("sage", karate.card, ModelConfig(hidden_channels=8, num_layers=4, block="residual")).eval()
+    for outer in model.outer:
+        nn.init.zeros_(outer.weight)
+        nn.init.zeros_(outer.bias)
+    expected = model.last(model.norms[-1](torch.relu(model.first(karate.x))))
+    torch.testing.assert_close(model(karate.x, karate.edge_index), expected)
+
+
+def test_heads_that_do_not_divide_the_width_are_a_value_error(karate: Any) -> None:
+    with pytest.raises(ValueError, match=r"model\.heads: expected a divisor of model\.hidden_channels=6 \(got 4\)"):
+        build("gat", karate.card, ModelConfig(hidden_channels=6, heads=4, block="residual"))
+
+
+# ------------------------------------------------------------------ models of whole graphs
+
+ON_GRAPHS = ("mlp", "gcn", "gat", "gatv2", "gin")
+
+
+def molecules(**facts: Any) -> Any:
+    """The card of a set of graphs, as far as models read it."""
+    known: dict[str, Any] = {"num_features": 3, "num_edge_features": 2, "num_classes": 2} | facts
+    return dataclasses.replace(card("mutag"), **known)
+
+
+def pair() -> Any:
+    """Two graphs as one batch: a path of three nodes and an edge."""
+    edges = torch.tensor([[0, 1, 1, 2, 3, 4], [1, 0, 2, 1, 4, 3]])
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(5, 3, generator=draw)
+    return x, edges, torch.randn(6, 2, generator=draw), torch.tensor([0, 0, 0, 1, 1])
+
+
+@pytest.mark.parametrize("edge_features", [True, False])
+@pytest.mark.parametrize("pooling", ["sum", "mean", "max"])
+@pytest.mark.parametrize("name", ON_GRAPHS)
+def test_a_model_of_graphs_gives_a_row_for_each_graph(name: str, pooling: Any, edge_features: bool) -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(hidden_channels=8, pooling=pooling, edge_features=edge_features)
+    model = build(name, molecules(), config)
+    x, edges, edge_attr, batch = pair()
+    out = model(x, edges, edge_attr=edge_attr, batch=batch, batch_size=2)
+    assert out.shape == (2, 2)
+    out.sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", ON_GRAPHS)
+def test_a_graph_is_predicted_alike_alone_and_in_a_batch_and_in_any_order_of_its_nodes(name: str) -> None:
+    torch.manual_seed(0)
+    model = build(name, molecules(), ModelConfig(hidden_channels=8)).double().eval()
+    x, edges, edge_attr, batch = pair()
+    x, edge_attr = x.double(), edge_attr.double()
+    together = model(x, edges, edge_attr=edge_attr, batch=batch, batch_size=2)
+    alone = model(x[:3], edges[:, :4], edge_attr=edge_attr[:4], batch=batch[:3], batch_size=1)
+    torch.testing.assert_close(alone, together[:1])
+    order = torch.tensor([2, 0, 1])  # new node k is old node order[k]
+    permuted = model(
+        x[:3][order], order.argsort()[edges[:, :4]], edge_attr=edge_attr[:4], batch=batch[:3], batch_size=1
+    )
+    torch.testing.assert_close(permuted, alone)
+
+
+@pytest.mark.parametrize("name", ["gat", "gatv2", "gin"])
+def test_edge_features_matter_where_they_are_asked_for(name: str) -> None:
+    x, edges, edge_attr, batch = pair()
+    for asked in (True, False):
+        torch.manual_seed(0)
+        model = build(name, molecules(), ModelConfig(hidden_channels=8, edge_features=asked)).eval()
+        outputs = [model(x, edges, edge_attr=scale * edge_attr, batch=batch, batch_size=2) for scale in (1, 5)]
+        assert torch.equal(*outputs) != asked
+
+
+def test_categories_are_the_sum_of_an_embedding_of_each_column() -> None:
+    torch.manual_seed(0)
+    model = build("gin", molecules(num_features=2, node_categories=(4, 3)), ModelConfig(hidden_channels=8))
+    ids = torch.tensor([[3, 0], [1, 2]])
+    tables = [table.weight for table in model.encoder.tables]
+    torch.testing.assert_close(model.encoder(ids), tables[0][ids[:, 0]] + tables[1][ids[:, 1]])
+    single = build("gin", molecules(num_features=1, node_categories=(4,)), ModelConfig(hidden_channels=8))
+    assert single.encoder(torch.tensor([3, 1, 0])).shape == (3, 8)  # a column may come without its axis
+
+
+def test_a_model_that_does_not_fit_the_task_is_a_value_error() -> None:
+    with pytest.raises(
+        ValueError, match=r"model: expected one of mlp, gcn, .+ for mutag, graph_classification \(got 'sage'\)"
+    ):
+        recipe("mutag", "sage")
+    with pytest.raises(ValueError, match=r"ogbl-ddi: expected a task on nodes or on graphs .+ \(got link_prediction"):
+        recipe("ogbl-ddi", "gcn")
+
+
+def test_a_set_for_regression_has_an_output_a_value_and_no_classes() -> None:
+    model = build("gin", card("zinc"), recipe("zinc", "gin").model)
+    out = model(
+        torch.zeros(2, 1, dtype=torch.int64),
+        torch.tensor([[0, 1], [1, 0]]),
+        edge_attr=torch.ones(2, dtype=torch.int64),
+        batch=torch.zeros(2, dtype=torch.int64),
+        batch_size=1,
+    )
+    assert out.shape == (1, 1)

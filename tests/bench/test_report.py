@@ -19,7 +19,7 @@ from rich.console import Console
 
 from gnnkit.bench import _report
 from gnnkit.bench._html import command, flatten, html_text
-from gnnkit.bench._plots import _bottom, mean_curve, svg_text
+from gnnkit.bench._plots import _bottom, _figure, mean_curve, svg_text
 from gnnkit.bench._report import write_report
 from gnnkit.bench._summary import run_labels, summarise, to_json
 from gnnkit.bench._tables import csv_text, duration, latex_text, markdown_text, memory, terminal_table
@@ -376,3 +376,51 @@ def test_an_error_leaves_the_old_report_whole(
         write_report(square, tmp_path)
     assert [path.read_bytes() for path in paths] == before
     assert {path.name for path in tmp_path.iterdir()} == {"runs", *(path.name for path in paths)}
+
+
+# ------------------------------------------------------------------ errors: the less the better, and no percents
+
+
+@pytest.fixture
+def errors(tmp_path: Path) -> list[Any]:
+    """Two runs whose metric is an error, the first the better."""
+    return [
+        write_run(tmp_path / "runs", "zinc", model, [base, base + 0.01], metric="mae")
+        for model, base in (("gin", 0.4123), ("mlp", 0.7))
+    ]
+
+
+def test_the_best_error_is_the_smallest_and_is_no_percentage(errors: list[Any]) -> None:
+    text = markdown_text([summarise(record) for record in errors])
+    header, _, first, second = text.splitlines()
+    assert [cell.strip() for cell in header.strip("|").split("|")][2:4] == ["Test", "Valid"]
+    assert "**0.4173 ± 0.0071**" in first
+    assert "0.7050 ± 0.0071" in second
+    assert "**" not in second
+    assert "%" not in text
+
+
+def test_a_table_of_shares_and_errors_says_percent_in_the_cells(square: list[Any], errors: list[Any]) -> None:
+    text = markdown_text([summarise(record) for record in [*square, *errors]])
+    assert "85.50 ± 0.71 %" in text
+    assert "0.4173 ± 0.0071 |" in text.replace("**", "")
+    assert "(%)" not in text
+
+
+def test_a_page_on_errors_shows_no_percent(errors: list[Any]) -> None:
+    page = html_text(errors)
+    text = unescape(re.sub(r"<svg.*?</svg>|<style.*?</style>|<[^>]*>", " ", page, flags=re.DOTALL))
+    assert "0.4123" in text
+    assert "%" not in text
+
+
+def test_curves_of_errors_keep_their_scale_and_leave_room_above(errors: list[Any]) -> None:
+    figure = _figure(errors)
+    curves, strips = figure.axes
+    assert curves.get_ylabel() == "Validation mae, mean ± std"
+    assert strips.get_xlabel() == "Test mae"
+    lines = [float(value) for line in curves.get_lines() for value in line.get_ydata()]
+    low, high = curves.get_ylim()
+    assert low <= min(lines)
+    assert max(lines) <= high < 2
+    assert max(strips.collections[0].get_offsets()[:, 0]) < 1

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gnnkit.data import Split, from_masks, per_class
+from gnnkit.data import Split, from_masks, k_fold, per_class
 
 
 def ids(*values: int) -> Tensor:
@@ -175,3 +175,60 @@ def test_a_class_that_cannot_give_as_many_and_one_to_test_is_refused(train: int,
 def test_what_is_no_vector_of_classes_is_refused(y: Any) -> None:
     with pytest.raises(ValueError, match=r"\(got "):
         per_class(y, 1, 1, seed=0)
+
+
+# ------------------------------------------------------------------ columns of masks, folds
+
+
+def test_a_column_of_masks_is_a_split() -> None:
+    parts = torch.tensor([[0, 1, 2, 2], [2, 0, 1, 2]]).t()  # [N, K]: who belongs to which part
+    masks = {f"{name}_mask": parts == number for number, name in enumerate(("train", "val", "test"))}
+    split = from_masks(SimpleNamespace(**masks), column=1)
+    assert [ids.tolist() for ids in (split.train, split.valid, split.test)] == [[1], [2], [0, 3]]
+    for column in (-1, 2):
+        with pytest.raises(ValueError, match=rf"column: expected one of the columns .+ \(got {column} of"):
+            from_masks(SimpleNamespace(**masks), column=column)
+    with pytest.raises(ValueError, match="column: expected"):
+        from_masks(SimpleNamespace(**{name: mask[:, 0] for name, mask in masks.items()}), column=0)
+
+
+@given(
+    counts=st.lists(st.integers(10, 40), min_size=1, max_size=4),
+    round_=st.integers(0, 5),
+    num_folds=st.sampled_from([3, 5, 10]),
+)
+def test_folds_partition_the_rows_and_hold_each_class_in_proportion(
+    counts: list[int], round_: int, num_folds: int
+) -> None:
+    y = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    splits = [k_fold(y, round_ * num_folds + fold, num_folds) for fold in range(num_folds)]
+    assert sorted(torch.cat([split.test for split in splits]).tolist()) == list(range(len(y)))
+    for split in splits:
+        assert sum(split.sizes) == len(y)  # and `Split` itself refuses parts that share a row
+        assert split.sizes[1] == split.sizes[2]
+        for label, count in enumerate(counts):
+            assert abs(int((y[split.test] == label).sum()) - count / num_folds) <= 1
+
+
+def test_a_fold_is_the_same_again_and_another_with_another_seed() -> None:
+    y = torch.arange(60) % 3
+    first, again, later = k_fold(y, 4), k_fold(y, 4), k_fold(y, 14)
+    assert torch.equal(first.test, again.test)
+    assert torch.equal(first.valid, again.valid)
+    assert not torch.equal(first.test, later.test)
+
+
+@pytest.mark.parametrize(
+    ("y", "seed", "folds", "message"),
+    [
+        (torch.arange(40) % 2, -1, 10, r"seed: expected .+ \(got -1\)"),
+        (torch.arange(40) % 2, 0.5, 10, r"seed: expected .+ \(got 0\.5\)"),
+        (torch.arange(40) % 2, 0, 2, r"num_folds: expected .+ \(got 2\)"),
+        (torch.tensor([0] * 20 + [1] * 9), 0, 10, r"class 1: expected at least 10 rows, one a fold \(got 9\)"),
+        (torch.zeros(40), 0, 10, r"y: expected an int64 class for each graph \(got"),
+        (None, 0, 10, r"y: expected an int64 class for each graph \(got"),
+    ],
+)
+def test_what_cannot_be_folded_is_a_value_error(y: Any, seed: Any, folds: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        k_fold(y, seed, folds)
