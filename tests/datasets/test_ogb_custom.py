@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import re
 import shutil
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -15,6 +16,8 @@ import torch
 from gnnkit.bench import run_benchmark, summarise
 from gnnkit.datasets import _ogb, card, load
 from gnnkit.train import GraphPrediction, NodeClassification
+
+ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("ogb") is None, reason="needs the package ogb: pip install 'gnnkit[ogb]'"
@@ -266,3 +269,19 @@ def test_links_are_not_trained_by_the_benchmark(ogb_sets: Any, tmp_path: Path) -
         run_benchmark("ogbl-ring", "gcn", root=str(tmp_path), out=tmp_path / "runs")
     told(error)
     assert not (tmp_path / "runs").exists()
+
+
+# ------------------------------------------------------------------ documentation
+
+
+@pytest.mark.usefixtures("ogb_sets")  # skips without ogb
+def test_the_example_in_the_documentation_does_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _ogb.package("ogbn")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "ogb.md").read_text(), re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mapping").mkdir()
+    (tmp_path / "mapping" / "README.md").write_text("none")
+    exec(block, {})
+    assert "# " + capsys.readouterr().out.splitlines()[-1] == block.splitlines()[-1]
