@@ -14,6 +14,46 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def accelerate(module: Module, *, undo: bool = False, verbose: bool = False) -> Module:
+    r"""Put the aggregation of a model's PyG layers on gnnkit's CPU kernels, in place.
+
+    Parameters, ``state_dict``, signatures, ``isinstance`` and outputs stay what they were (to rounding: sums run in
+    another order). Taken is every ``MessagePassing`` layer with PyG's own ``propagate`` and ``aggregate`` and
+    the aggregation sum, mean, max or min, of PyG or of your own. Where its message is ``x_j`` or
+    ``weight * x_j``, messages are never written out:
+
+    .. math:: out_i = \mathrm{reduce}_{j \to i} \; w_{ji} x_j
+
+    is one `gnnkit.kernels.spmm`. Any other message is computed as before, and gathered and reduced by our kernels.
+    ``GCNConv`` also remembers the normalised graph, ``GATConv`` and ``GATv2Conv`` the graph with its self-loops.
+
+    The topology of an ``edge_index`` is found again by a hash of its content, computed at every call (about
+    1 ms for 2 million edges), so it may be written in place by anything at all. At most 1 GiB of topologies is
+    kept, the least recently used go first; the newest stays whatever its size.
+
+    Calls that the kernels do not serve run PyG's own code: sparse matrices and ``EdgeIndex`` in place of an
+    ``edge_index``, CUDA tensors, half precision, layers being explained or with message-passing hooks,
+    ``return_attention_weights``, tracing, forward-mode differentiation, and everything inside ``torch.compile``.
+
+    Args:
+        module: A layer or a model with PyG layers. Copies and pickles of it are accelerated too.
+        undo: Give every layer its own class back.
+        verbose: Print for every PyG layer whether it was taken, and if not, why.
+
+    Returns:
+        ``module`` itself.
+
+    Raises:
+        ValueError: ``module`` is no ``torch.nn.Module``.
+
+    Example:
+        >>> import torch, gnnkit
+        >>> from torch_geometric.nn import GCN
+        >>> model = gnnkit.accelerate(GCN(8, 16, num_layers=2, out_channels=3), verbose=True)
+        convs.0 (GCNConv): accelerated
+        convs.1 (GCNConv): accelerated
+        >>> model(torch.randn(4, 8), torch.tensor([[0, 1, 2], [1, 2, 3]])).shape
+        torch.Size([4, 3])
+    """
     if not isinstance(module, nn.Module):
         raise ValueError(f"module: expected a torch.nn.Module (got {type(module).__name__})")
     lines = []

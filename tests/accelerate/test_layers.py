@@ -72,7 +72,8 @@ class Everything(MessagePassing):
     def message(
         self, x_i: Tensor, x_j: Tensor, degree_i: Tensor, index: Tensor, size_i: int, scale: float = 2.0
     ) -> Tensor:
-        assert len(index) == len(x_j) and int(size_i) > 0
+        assert len(index) == len(x_j)
+        assert int(size_i) > 0
         return self.lin(torch.cat([x_i, x_j - x_i], dim=-1)) * scale / degree_i.clamp(min=1)
 
     def update(self, inputs: Tensor, x: Tensor) -> Tensor:
