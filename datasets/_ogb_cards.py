@@ -22,6 +22,11 @@ BONDS = (5, 6, 2)
 
 def node_split(data: Any, seed: int) -> Split:
     """Return OGB's split, the same for every seed."""
+    if hasattr(data, "node_types"):
+        kinds = ", ".join(data.node_types)
+        raise ValueError(
+            f"{data.card.name}: expected nodes of one type; here masks lie at the one with y (got {kinds})"
+        )
     return from_masks(data)
 
 

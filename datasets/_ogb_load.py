@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,9 @@ def card(name: str, root: Path) -> Card | None:
         if found is None:
             return None
         _ogb.package(name.partition("-")[0])  # say that ogb is absent before anything else goes wrong
-        return custom_card(found, _folder_of(found))
+        folder = _folder_of(found)
+    with _explained(name, folder, search=True):
+        return custom_card(found, folder)
 
 
 def load(name: str, root: Path) -> Any:
@@ -48,14 +51,15 @@ def load(name: str, root: Path) -> Any:
         else:
             found = submission(name, root)
             assert found is not None, "the registry has asked for its card"
-            facts, meta, folder = custom_card(found, _folder_of(found)), found.meta, _folder_of(found)
+            meta, folder = found.meta, _folder_of(found)
+            facts = custom_card(found, folder)
         release = folder / f"RELEASE_v{meta['version']}.txt"
         if not release.is_file():  # ogb would ask on the terminal whether to remove the folder
             got = ", ".join(path.name for path in folder.glob("RELEASE_*")) or "none"
             raise ValueError(f"{name}: expected {release} (got {got}); move the folder away to download it anew")
         paths = [release, *(path for part in ("raw", "split") for path in (folder / part).rglob("*") if path.is_file())]
         digest = _files.digest(paths)
-    with _explained(name, folder):
+    with _explained(name, folder, search=True):
         dataset, split = _ogb.read(name, meta, folder, digest)
         data = _shaped(dataset, split, facts)
     data.raw_digest = digest
@@ -158,11 +162,16 @@ def _unpacked(name: str, archive: Path) -> Path:
 
 
 def _unpack(name: str, archive: Path, target: Path) -> Path:
-    with zipfile.ZipFile(archive) as file:
-        for member in file.namelist():
-            if member.startswith("/") or ".." in Path(member).parts:
-                raise ValueError(f"{name}: expected an archive of files below its folder (got {member!r} in {archive})")
-        file.extractall(target)
+    try:
+        with zipfile.ZipFile(archive) as file:
+            for member in file.namelist():
+                if member.startswith("/") or ".." in Path(member).parts:
+                    raise ValueError(
+                        f"{name}: expected an archive of files below its folder (got {member!r} in {archive})"
+                    )
+            file.extractall(target)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise ValueError(f"{name}: expected a whole archive {archive} (got {type(error).__name__}: {error})") from error
     return _inner(target)
 
 
@@ -173,8 +182,11 @@ def _inner(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _explained(name: str, folder: Path) -> Iterator[None]:
-    """Turn what the libraries underneath raise for missing, forbidden or damaged files into one line with the name."""
+def _explained(name: str, folder: Path, search: bool = False) -> Iterator[None]:
+    """Turn what the libraries underneath raise for missing, forbidden or damaged files into one line with the name.
+
+    With ``search`` the damaged file is looked for in ``folder``.
+    """
     try:
         yield
     except (ImportError, AssertionError):
@@ -188,14 +200,14 @@ def _explained(name: str, folder: Path) -> Iterator[None]:
             raise FileNotFoundError(f"{name}: expected all of OGB's files in {folder} (got {reason})") from error
         if isinstance(error, PermissionError):
             raise PermissionError(f"{name}: expected files that this user may read (got {reason})") from error
-        damaged = _damaged(folder)
+        damaged = _damaged(folder) if search else None
         where = f"a damaged {damaged}: " if damaged else ""
         raise ValueError(f"{name}: expected whole files of OGB in {folder} (got {where}{reason})") from error
 
 
 def _damaged(folder: Path) -> Path | None:
     """Return the first compressed file that cannot be read to its end."""
-    for path in sorted(path for part in (folder, folder / "ogb") for path in part.rglob("*.[gnz][zpi]*")):
+    for path in sorted(folder.rglob("*.[gn][zp]*")):
         try:
             if path.suffix == ".gz":
                 with gzip.open(path) as file:

@@ -345,7 +345,9 @@ def test_a_truncated_download_leaves_nothing(tmp_path: Path, monkeypatch: pytest
 def test_a_truncated_archive_in_the_root_is_told(tmp_path: Path) -> None:
     zip_folder(write_official(tmp_path / "there"), tmp_path / "archive", inside="esol/")
     (tmp_path / "esol.zip").write_bytes((tmp_path / "archive").read_bytes()[:-100])
-    with pytest.raises(ValueError, match=r"^ogbg-molesol: expected whole files .*esol\.zip: BadZipFile") as error:
+    with pytest.raises(
+        ValueError, match=r"^ogbg-molesol: expected a whole archive .*esol\.zip \(got BadZipFile"
+    ) as error:
         load("ogbg-molesol", tmp_path)
     told(error)
 

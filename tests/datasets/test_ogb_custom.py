@@ -117,6 +117,8 @@ def test_a_set_of_typed_nodes_is_a_hetero_data(ogb_sets: Any, tmp_path: Path) ->
         assert data["paper"].y.tolist() == [0, 1] * 3
         assert data["paper"].val_mask.nonzero().flatten().tolist() == [2, 3]
     assert (data.card.num_nodes, data.card.num_edges, data.card.num_features) == (9, 6, 5)
+    with pytest.raises(ValueError, match=r"^ogbn-typed: expected nodes of one type; .* \(got author, paper\)$"):
+        data.card.split(data, seed=0)
 
 
 def test_whole_numbers_as_features_of_nodes_become_floats(ogb_sets: Any, tmp_path: Path) -> None:
