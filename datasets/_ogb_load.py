@@ -57,8 +57,8 @@ def load(name: str, root: Path) -> Any:
         if not release.is_file():  # ogb would ask on the terminal whether to remove the folder
             got = ", ".join(path.name for path in folder.glob("RELEASE_*")) or "none"
             raise ValueError(f"{name}: expected {release} (got {got}); move the folder away to download it anew")
-        paths = [release, *(path for part in ("raw", "split") for path in (folder / part).rglob("*") if path.is_file())]
-        digest = _files.digest(paths)
+        parts = (folder / "raw", folder / "split")
+        digest = _files.digest([path for part in parts for path in part.rglob("*") if path.is_file()])
     with _explained(name, folder, search=True):
         dataset, split = _ogb.read(name, meta, folder, digest)
         data = _shaped(dataset, split, facts)

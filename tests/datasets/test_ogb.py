@@ -254,6 +254,18 @@ def test_a_set_of_molecules_loads_twice_from_a_folder_that_stays_as_it_is(
 
 
 @pytest.mark.usefixtures("small")
+def test_a_damaged_cache_is_made_anew(tmp_path: Path, cache: Path) -> None:
+    write_official(tmp_path)
+    first = load("ogbg-molesol", tmp_path)
+    (path,) = (cache / "processed").rglob("geometric_data_processed.pt")
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.warns(UserWarning, match="damaged .*made anew"):
+        second = load("ogbg-molesol", tmp_path)
+    assert torch.equal(first._data.x, second._data.x)
+    assert second.raw_digest == first.raw_digest
+
+
+@pytest.mark.usefixtures("small")
 def test_a_root_as_ogb_itself_uses_it_is_understood(tmp_path: Path) -> None:
     write_official(tmp_path)
     assert len(load("ogbg-molesol", tmp_path / "ogb")) == 3
