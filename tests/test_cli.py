@@ -260,10 +260,10 @@ def test_a_wrong_command_prints_one_line_that_names_what_is_wrong(
 def test_missing_raw_files_are_one_line_with_the_folder_and_the_command(
     gnnkit_: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(url: str, path: Path) -> None:
+    def refuse(url: str) -> bytes:
         raise OSError("no network\nin this test")
 
-    monkeypatch.setattr("gnnkit.datasets._planetoid._copy", refuse)
+    monkeypatch.setattr("gnnkit.datasets._files.read_url", refuse)
     root = tmp_path / "raw"
     for words in (("bench", "cora", "--model", "gcn"), ("datasets", "cora", "--download")):
         message = gnnkit_.fails(*words, "--root", str(root))
@@ -372,7 +372,7 @@ def test_a_terminal_sees_a_bar_that_goes_and_the_lines_that_stay() -> None:
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=100)
     row = {"seed": 0, "test": 0.5, "valid": 0.25, "epochs_run": 4, "wall_seconds": 1.0}
-    with watch(console, "karate gcn", 1) as progress:
+    with watch(console, "karate gcn", 1, "accuracy") as progress:
         progress.begin(0, 2, 4)
         for epoch in (3, 4):
             progress.epoch(0, {"epoch": epoch, "loss": 0.125, "valid": 0.25})
@@ -386,7 +386,7 @@ def test_a_terminal_sees_a_bar_that_goes_and_the_lines_that_stay() -> None:
 
 def test_a_pipe_sees_the_lines_alone() -> None:
     file = io.StringIO()
-    with watch(Console(file=file, width=100), "karate gcn", 1) as progress:
+    with watch(Console(file=file, width=100), "karate gcn", 1, "accuracy") as progress:
         progress.begin(0, 0, 4)
         progress.epoch(0, {"epoch": 1, "loss": 0.125, "valid": 0.25})
         progress.end({"seed": 0, "test": 0.5, "valid": 0.25, "epochs_run": 4, "wall_seconds": 1.0})

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+import gnnkit
 from gnnkit import datasets
 from gnnkit.bench import _provenance as provenance
 from gnnkit.bench._models import build
@@ -123,7 +124,7 @@ def _spec(config: BenchConfig, overrides: list[str], device: torch.device, data:
         "versions": identity["versions"],
         "device": device.type,
         "hardware": provenance.hardware(),
-        "backend": "torch-geometric",
+        "backend": "gnnkit" if config.accelerate else "torch-geometric",
         "key": run_key(identity),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -153,6 +154,8 @@ def _run_seed(
     seed_everything(seed)
     task = _task(data, split, config, device)
     model = build(config.model_name, data.card, config.model).to(device)
+    if config.accelerate:
+        gnnkit.accelerate(model)
 
     def on_epoch(row: dict[str, float]) -> None:
         writer.add_epoch(seed, row)

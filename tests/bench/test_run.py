@@ -134,7 +134,7 @@ def test_another_setting_model_or_source_makes_another_folder(
     folders.append(bench(tmp_path, "mlp", seeds=[0], overrides=("train.max_epochs=2",)).folder)
     monkeypatch.setattr(_provenance, "source_digest", lambda: "changed")
     folders.append(bench(tmp_path, seeds=[0], overrides=("train.max_epochs=2",)).folder)
-    monkeypatch.setattr(_provenance, "versions", lambda: {"torch": "99"})
+    monkeypatch.setattr(_provenance, "versions", lambda *more: {"torch": "99"})
     folders.append(bench(tmp_path, seeds=[0], overrides=("train.max_epochs=2",)).folder)
     assert len(set(folders)) == 5
     assert all(len(read_run(folder).results) == 1 for folder in folders)
