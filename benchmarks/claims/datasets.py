@@ -1,0 +1,95 @@
+"""Claim: the benchmark reaches the published figures of the other datasets, mean over 10 seeds within two points.
+
+The control is the same protocol without edges: an MLP has to miss the graph model's target on minesweeper.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from gnnkit.bench import Summary, find_runs, run_benchmark, summarise
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from _rows import Claim, show, write
+
+# dataset, model, target in percent, who says so
+TARGETS = (
+    ("computers", "gcn", 82.6, "Shchur et al. 2018"),
+    ("photo", "gcn", 91.2, "Shchur et al. 2018"),
+    ("minesweeper", "sage", 93.51, "Platonov et al. 2023"),
+    ("squirrel-filtered", "gcn", 39.47, "Platonov et al. 2023"),
+    ("proteins", "gin", 73.3, "Errica et al. 2020"),
+    # GIN's own figure, 89.4 (Xu et al. 2019), takes the epoch that is best on average over the test folds; this one,
+    # of another model, chooses none on them
+    ("mutag", "gin", 85.83, "DGCNN, Zhang et al. 2018"),
+)
+CONTROL = ("minesweeper", 93.51)
+WITHIN = 2.0  # points
+
+
+def main() -> int:
+    """Run the benchmarks, judge them, write the row."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=10, help="fewer make a quick run, which is not written")
+    parser.add_argument("--out", type=Path, help="keep the runs here, and continue them")
+    parser.add_argument("--stored", type=Path, help="judge the runs stored here by `gnnkit bench`, train nothing")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        get = _stored(args.stored) if args.stored else partial(_run, seeds=args.seeds, out=args.out or Path(scratch))
+        rows = [_row(get(dataset, model), target, source) for dataset, model, target, source in TARGETS]
+        control = get(CONTROL[0], "mlp")
+    missed = not _reaches(control, CONTROL[1])
+    claim = Claim(
+        name="datasets",
+        statement="Test metric at best validation, mean ± std over seeds 0 … 9 (fixed splits or folds where the "
+        "protocol has ten), against the published figure",
+        command="python benchmarks/claims/datasets.py",
+        result="; ".join(f"{r['dataset']} {r['model']} {r['test_percent']} (target {r['target']})" for r in rows),
+        rows=rows,
+        passed=all(row["within"] == "yes" for row in rows) and missed,
+        commit=", ".join(sorted({row["commit"] for row in rows})),
+        control=f"an MLP misses the target of minesweeper ({100 * control.test_mean:.2f}): {'yes' if missed else 'NO'}",
+    )
+    (write if all(row["seeds"] == 10 for row in rows) else show)(claim)
+    return 0 if claim.passed else 1
+
+
+def _run(dataset: str, model: str, seeds: int, out: Path) -> Summary:
+    return summarise(run_benchmark(dataset, model, seeds=range(seeds), device="cpu", out=out))
+
+
+def _reaches(summary: Summary, target: float) -> bool:
+    # one-sided: better than published is not a failure to reproduce
+    return 100 * summary.test_mean >= target - WITHIN
+
+
+def _stored(folder: Path) -> Callable[[str, str], Summary]:
+    recipes = [r for r in find_runs([folder]) if r.results and not r.spec["overrides"]]
+    runs = {(r.spec["dataset"], r.spec["model"]): summarise(r) for r in recipes}
+    return lambda dataset, model: runs[dataset, model]
+
+
+def _row(summary: Summary, target: float, source: str) -> dict[str, Any]:
+    return {
+        "dataset": summary.dataset,
+        "model": summary.model,
+        "metric": summary.metric,
+        "test_percent": f"{100 * summary.test_mean:.2f} ± {100 * (summary.test_std or 0):.2f}",
+        "target": target,
+        "source": source,
+        "within": "yes" if _reaches(summary, target) else "no",
+        "seeds": len(summary.seeds),
+        "commit": summary.commit,
+        "epochs_run": summary.epochs_run,
+        "wall_seconds": round(summary.wall_seconds, 1),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
