@@ -69,7 +69,7 @@ def load(name: str, root: Path) -> Any:
 def _shaped(dataset: Any, split: dict[str, Any], facts: Card) -> Any:
     """Bring ogb's dataset into PyG's customs: classes ``[N]``, masks, ``HeteroData``."""
     if facts.task.startswith("graph"):
-        dataset.split_idx = split
+        dataset.split_idx = {part: ids.long() for part, ids in split.items()}
         store = dataset._data
         if facts.num_tasks is None and isinstance(store.y, torch.Tensor):
             store.y = _classes(store.y)
@@ -92,7 +92,7 @@ def _shaped(dataset: Any, split: dict[str, Any], facts: Card) -> Any:
             store.x = store.x.float()
         for part, mask in (("train", "train_mask"), ("valid", "val_mask"), ("test", "test_mask")):
             ids = split[part][store._key] if store._key is not None else split[part]
-            store[mask] = torch.zeros(store.num_nodes, dtype=torch.bool).index_fill_(0, ids, True)
+            store[mask] = torch.zeros(store.num_nodes, dtype=torch.bool).index_fill_(0, ids.long(), True)
     return data
 
 
@@ -109,7 +109,7 @@ def _typed(data: Any) -> Any:
     for kind, number in data.num_nodes_dict.items():
         typed[kind].num_nodes = int(number)
     for key, values in data.to_dict().items():
-        if key.endswith("_dict") and key != "num_nodes_dict":
+        if isinstance(values, dict) and key != "num_nodes_dict":  # ogb writes x_dict, and edge_reltype without it
             for kind, value in values.items():
                 typed[kind][key.removesuffix("_dict")] = value
     return typed

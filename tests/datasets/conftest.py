@@ -49,8 +49,8 @@ def write_nodes(root: Path, name: str = "ogbn-ring") -> Path:
         features = np.random.default_rng(0).random((_NODES, 4), dtype=np.float32)
         saver.save_graph_list([{"edge_index": _ring(_NODES), "num_nodes": _NODES, "node_feat": features}])
         saver.save_target_labels(np.arange(_NODES)[:, None] % 3)
-        split = {"train": np.arange(6), "valid": np.arange(6, 9), "test": np.arange(9, 12)}
-        saver.save_split(split, split_name="order")
+        parts = {"train": (0, 6), "valid": (6, 9), "test": (9, 12)}
+        saver.save_split({part: np.arange(*ids, dtype=np.int32) for part, ids in parts.items()}, split_name="order")
         saver.save_task_info(task_type="multiclass classification", eval_metric="acc", num_classes=3)
 
     return write(root, name, fill)

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch_geometric.data import Data
 
 from gnnkit.bench import run_benchmark, summarise
-from gnnkit.datasets import _ogb, card, load
+from gnnkit.datasets import _ogb, _ogb_load, card, load
 from gnnkit.train import GraphPrediction, NodeClassification
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,6 +120,18 @@ def test_a_set_of_typed_nodes_is_a_hetero_data(ogb_sets: Any, tmp_path: Path) ->
     assert (data.card.num_nodes, data.card.num_edges, data.card.num_features) == (9, 6, 5)
     with pytest.raises(ValueError, match=r"^ogbn-typed: expected nodes of one type; .* \(got author, paper\)$"):
         data.card.split(data, seed=0)
+
+
+def test_attributes_of_types_are_kept_whether_ogb_calls_them_dict_or_not() -> None:
+    kind = ("author", "wrote", "paper")
+    data = Data(num_nodes_dict={"author": 1, "paper": 2}, edge_index_dict={kind: torch.tensor([[0, 0], [0, 1]])})
+    data.x_dict, data.node_year = {"paper": torch.ones(2, 1)}, {"paper": torch.tensor([[2020], [2021]])}
+    data.edge_reltype = {kind: torch.tensor([[7], [7]])}
+    typed = _ogb_load._typed(data)
+    assert typed["paper"].node_year.tolist() == [[2020], [2021]]
+    assert typed["paper"].x.shape == (2, 1)
+    assert typed[kind].edge_reltype.tolist() == [[7], [7]]
+    assert (typed.num_nodes, typed.num_edges) == (3, 2)
 
 
 def test_whole_numbers_as_features_of_nodes_become_floats(ogb_sets: Any, tmp_path: Path) -> None:
