@@ -24,7 +24,7 @@ class _Permute(torch.autograd.Function):
         ctx.save_for_backward(*inputs[1:])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         order, inverse = ctx.saved_tensors
         return permute(grad, inverse, order), None, None
 
@@ -39,14 +39,16 @@ class _Gather(torch.autograd.Function):
         ctx.save_for_backward(*inputs[1:])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         node, indptr, edges = ctx.saved_tensors
         return reduce_rows(grad, node, indptr, edges, "sum"), None, None, None
 
 
 def permute(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
     """Return ``x[order]`` for a permutation and its inverse."""
-    out: Tensor = _Permute.apply(x, order, inverse) if _needs_grad(x) else x.index_select(0, order)
+    if not _needs_grad(x):
+        return x.index_select(0, order)
+    out: Tensor = _Permute.apply(x, order, inverse)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -59,7 +61,9 @@ def gather(x: Tensor, node: Tensor, indptr: Tensor, edges: Tensor) -> Tensor:
         indptr: ``[N + 1]``; the edges of node n are ``edges[indptr[n]:indptr[n + 1]]``.
         edges: ``[E]`` edges, by node.
     """
-    out: Tensor = _Gather.apply(x, node, indptr, edges) if _needs_grad(x) else x.index_select(0, node)
+    if not _needs_grad(x):
+        return x.index_select(0, node)
+    out: Tensor = _Gather.apply(x, node, indptr, edges)  # type: ignore[no-untyped-call]
     return out
 
 

@@ -81,7 +81,9 @@ def spmm(
     table = x if per_head else x.reshape(x.shape[0], 1, x.shape[1:].numel())
     weight = values.unsqueeze(-1) if values is not None and values.dim() == 1 else values
     out: Tensor = spmm_op(indptr, indices, table, weight, reduce, *(transpose or (None, None, None)))
-    return out.reshape(indptr.shape[0] - 1, *x.shape[1:])
+    # The base is forgotten here, so this need not be a view: what is added in place costs no copy in the backward.
+    result: Tensor = torch.ops.aten._unsafe_view(out, [indptr.shape[0] - 1, *x.shape[1:]])
+    return result
 
 
 @torch.library.custom_op("gnnkit::spmm", mutates_args=())

@@ -116,7 +116,8 @@ class FastGATv2(FastAttention):
     def _scores(self, edges: CSREdges, src: Tensor, dst: Tensor | None) -> Tensor:
         assert dst is not None
         mixed = F.leaky_relu(edges.from_src(src) + edges.from_dst(dst), self.negative_slope)  # [E, H, C]
-        return (mixed * self.att).sum(-1)
+        scores: Tensor = (mixed * self.att).sum(-1)
+        return scores
 
 
 class CSREdges:

@@ -81,16 +81,42 @@ class Topology:
         self.adj = adj
         self.key = key
 
-    def values(self, weight: Tensor | None) -> Tensor | None:
-        """Bring ``[E]`` or ``[E, H]`` weights into CSR order; constant ones are remembered by their content."""
-        if weight is None:
-            return None
-        if weight.requires_grad:
-            return self.adj.to_csr_order(weight)
+    def values(self, weight: Tensor) -> Values:
+        """Bring constant ``[E]`` or ``[E, H]`` weights into the kernels' orders; remembered by their content."""
         with torch.inference_mode(False):  # what is remembered serves training later
-            constant = weight.clone() if weight.is_inference() else weight
+            constant = weight.clone() if weight.is_inference() else weight.detach()
             key = self.key, content_hash(constant), constant.dtype, constant.shape
-            return CACHE.get(key, lambda: _sized(self.adj.to_csr_order(constant)))  # type: ignore[no-any-return]
+
+            def make() -> tuple[Values, int]:
+                values = Values(self.adj, constant.index_select(0, self.adj.edge_ids))
+                return values, values.nbytes
+
+            return CACHE.get(key, make)  # type: ignore[no-any-return]
+
+
+class Values:
+    """Constant weights of the edges, in the order of the CSR and of its transpose.
+
+    Attributes:
+        by_dst: In CSR order.
+    """
+
+    def __init__(self, adj: Adjacency, by_dst: Tensor) -> None:
+        self._adj, self.by_dst = adj, by_dst
+        self._by_src: Tensor | None = None
+
+    @property
+    def by_src(self) -> Tensor:
+        """In the order of the transpose; made at first use."""
+        if self._by_src is None:
+            with torch.inference_mode(False):
+                self._by_src = self.by_dst.index_select(0, self._adj.transpose[2])
+        return self._by_src
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of both orders."""
+        return 2 * self.by_dst.numel() * self.by_dst.element_size()
 
 
 def of_edges(edge_index: Tensor, sizes: tuple[int, int]) -> Topology:
@@ -117,7 +143,3 @@ def nbytes(adj: Adjacency) -> int:
     """Return the bytes of an adjacency with everything that it builds at first use."""
     # CSR, its transpose, positions both ways, both ends of each edge, the edges by source, the rows of entries
     return 60 * adj.num_edges + 8 * (adj.num_src + adj.num_dst)
-
-
-def _sized(values: Tensor) -> tuple[Tensor, int]:
-    return values, values.numel() * values.element_size()

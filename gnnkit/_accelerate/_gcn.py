@@ -9,30 +9,28 @@ from torch import Tensor
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
 from gnnkit._accelerate import _cache
-from gnnkit._accelerate._cache import CACHE, Topology
+from gnnkit._accelerate._cache import CACHE, Values
 from gnnkit._accelerate._layer import FastLayer, is_fast
-from gnnkit._accelerate._propagate import REDUCES
+from gnnkit._accelerate._propagate import FixedProduct, aggregate
 from gnnkit._accelerate._rows import FLOATS
 from gnnkit.adjacency import Adjacency
-from gnnkit.kernels import content_hash, spmm
+from gnnkit.kernels import content_hash
 
 
 class FastGCN(FastLayer):
     """A ``GCNConv`` that normalises a graph once, however often it is asked."""
+
+    _cached_edge_index: Any
 
     def forward(self, x: Any, edge_index: Any, edge_weight: Any = None) -> Any:
         """PyG's ``GCNConv.forward``."""
         if not self._is_fast(x, edge_index, edge_weight):
             return super().forward(x, edge_index, edge_weight)
         try:
-            adj, values = self._normalised(edge_index, edge_weight, len(x), x.dtype)
+            out = self._propagated(self.lin(x), edge_index, edge_weight, x.dtype)
         except ValueError:  # PyG says it in its own words
             return super().forward(x, edge_index, edge_weight)
-        x = self.lin(x)
-        backward = torch.is_grad_enabled() and (x.requires_grad or values.requires_grad)
-        reduce = REDUCES[type(self.aggr_module)]
-        out = spmm(adj.indptr, adj.indices, x, values, reduce, transpose=adj.transpose if backward else None)
-        return out if self.bias is None else out + self.bias
+        return out if self.bias is None else out.add_(self.bias)  # nobody else holds it, and fresh memory is dear
 
     def _is_fast(self, x: Any, edge_index: Any, edge_weight: Any) -> bool:
         plain_weight = edge_weight is None or (
@@ -47,39 +45,32 @@ class FastGCN(FastLayer):
             and x.dtype in FLOATS
             and plain_weight
             and self.flow == "source_to_target"
+            and self.aggr in ("add", "sum")
             and not torch.is_autocast_enabled("cpu")
             and is_fast(self, edge_index)
         )
 
-    def _normalised(
-        self, edge_index: Tensor, edge_weight: Tensor | None, num_nodes: int, dtype: torch.dtype
-    ) -> tuple[Adjacency, Tensor]:
-        """Return the graph with self-loops and its weights in CSR order."""
+    def _propagated(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None, dtype: torch.dtype) -> Tensor:
+        num_nodes = len(x)
         settings = num_nodes, self.improved, self.add_self_loops, self.flow, dtype
-        if self.cached:
-            if self._cached_edge_index is None:
-                self._cached_edge_index = gcn_norm(edge_index, edge_weight, *settings)
-            topology, weight = _graph(*self._cached_edge_index, num_nodes)
-            return topology.adj, topology.values(weight)
-        if edge_weight is not None and edge_weight.requires_grad:
-            topology, weight = _graph(*gcn_norm(edge_index, edge_weight, *settings), num_nodes)
-            return topology.adj, topology.values(weight)
+        if self.cached and self._cached_edge_index is None:
+            self._cached_edge_index = gcn_norm(edge_index, edge_weight, *settings)
+        if self.cached or (edge_weight is not None and edge_weight.requires_grad):
+            edges, weight = self._cached_edge_index or gcn_norm(edge_index, edge_weight, *settings)
+            return aggregate(_cache.of_edges(edges, (num_nodes, num_nodes)), x, weight, "sum")
         weight_key = None if edge_weight is None else content_hash(edge_weight)
         key = "gcn", _cache.edges_key(edge_index, (num_nodes, num_nodes)), weight_key, settings
 
-        def make() -> tuple[tuple[Adjacency, Tensor], int]:
+        def make() -> tuple[tuple[Adjacency, Values], int]:
             with torch.inference_mode(False):
-                edges, weight = gcn_norm(_plain(edge_index), _plain(edge_weight), *settings)
+                edges, weight = gcn_norm(_lasting(edge_index), _lasting(edge_weight), *settings)
                 adj = Adjacency.from_edge_index(edges, num_nodes)
-                values = weight.index_select(0, adj.edge_ids)
-            return (adj, values), _cache.nbytes(adj) + values.numel() * values.element_size()
+                values = Values(adj, weight.index_select(0, adj.edge_ids))
+            return (adj, values), _cache.nbytes(adj) + values.nbytes
 
-        return CACHE.get(key, make)  # type: ignore[no-any-return]
-
-
-def _graph(edge_index: Tensor, weight: Tensor, num_nodes: int) -> tuple[Topology, Tensor]:
-    return _cache.of_edges(edge_index, (num_nodes, num_nodes)), weight
+        adj, values = CACHE.get(key, make)
+        return FixedProduct.of(adj, values, x)
 
 
-def _plain(tensor: Tensor | None) -> Tensor | None:
+def _lasting(tensor: Tensor | None) -> Tensor | None:
     return tensor.clone() if tensor is not None and tensor.is_inference() else tensor

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from functools import cache
 from typing import Any, cast
 
 import torch
@@ -21,7 +20,7 @@ _HOOKS = tuple(
 )
 
 
-class FastLayer(MessagePassing):
+class FastLayer(MessagePassing):  # type: ignore[misc]
     """Stands before a layer's class in the method resolution order: same layer, other aggregation."""
 
     plain_class: type[MessagePassing]
@@ -67,9 +66,13 @@ class plain:  # noqa: N801 (a context manager reads as a word)
         self.layer.__class__ = self.fast_class
 
 
-@cache
+_CLASSES: dict[tuple[type, type], type[FastLayer]] = {}
+
+
 def fast_class(layer_class: type[MessagePassing], mixin: type[FastLayer]) -> type[FastLayer]:
     """Make the class of an accelerated layer; it prints, pickles and compares to instances as the plain one does."""
+    if made := _CLASSES.get((layer_class, mixin)):
+        return made
     names = {
         "plain_class": layer_class,
         "_jinja_propagate": mixin.propagate,  # what PyG goes back to after explaining
@@ -77,7 +80,8 @@ def fast_class(layer_class: type[MessagePassing], mixin: type[FastLayer]) -> typ
         "__qualname__": layer_class.__qualname__,
         "__doc__": layer_class.__doc__,
     }
-    return cast(type[FastLayer], type(layer_class.__name__, (mixin, layer_class), names))
+    made = cast(type[FastLayer], type(layer_class.__name__, (mixin, layer_class), names))
+    return _CLASSES.setdefault((layer_class, mixin), made)
 
 
 def convert(layer: MessagePassing, mixin: type[FastLayer]) -> None:
@@ -149,7 +153,7 @@ def _is_transformed() -> bool:
     """Whether the call is traced, compiled or differentiated forward: a hash of content has no place there."""
     return (
         torch.compiler.is_compiling()
-        or torch.jit.is_tracing()  # type: ignore[no-untyped-call]
+        or torch._C._get_tracing_state() is not None
         or torch._C._are_functorch_transforms_active()
         or torch.autograd.forward_ad._current_level >= 0
     )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from torch_geometric.nn.conv import GATConv, GATv2Conv, GCNConv, MessagePassing
+from torch_geometric.nn.conv import GATConv, GATv2Conv, GCNConv, GINConv, MessagePassing, SAGEConv
 
 from gnnkit._accelerate._attention import FastGAT, FastGATv2
 from gnnkit._accelerate._gcn import FastGCN
+from gnnkit._accelerate._inplace import FastGIN, FastSAGE
 from gnnkit._accelerate._layer import FastLayer
 
 _FUNCTIONS = ("forward", "message", "update", "edge_update", "edge_updater")
 _MIXINS: dict[type[MessagePassing], type[FastLayer]] = {
     GCNConv: FastGCN,
+    SAGEConv: FastSAGE,
+    GINConv: FastGIN,
     GATConv: FastGAT,
     GATv2Conv: FastGATv2,
 }

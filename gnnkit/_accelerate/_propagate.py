@@ -11,12 +11,14 @@ from torch_geometric.nn.aggr import MaxAggregation, MeanAggregation, MinAggregat
 from torch_geometric.nn.conv import MessagePassing
 
 from gnnkit._accelerate import _cache
-from gnnkit._accelerate._cache import Topology
+from gnnkit._accelerate._cache import Topology, Values
 from gnnkit._accelerate._rows import FLOATS, Rows, materialised
+from gnnkit.adjacency import Adjacency
 from gnnkit.kernels import spmm
 
 REDUCES = {SumAggregation: "sum", MeanAggregation: "mean", MaxAggregation: "max", MinAggregation: "min"}
 End = Literal["src", "dst"]
+Matrix = tuple[Tensor, Tensor, Tensor]  # indptr, indices, values
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,40 @@ class Call:
 
 def aggregate(topology: Topology, x: Tensor, weight: Tensor | None, reduce: str) -> Tensor:
     """Reduce ``weight_e * x[source of e]`` at every destination, weights in the original edge order."""
-    adj, values = topology.adj, topology.values(weight)
-    backward = torch.is_grad_enabled() and (x.requires_grad or (values is not None and values.requires_grad))
-    return spmm(adj.indptr, adj.indices, x, values, reduce, transpose=adj.transpose if backward else None)
+    adj = topology.adj
+    if weight is None:
+        return spmm(adj.indptr, adj.indices, x, None, reduce, transpose=_transpose(adj, x))
+    if weight.requires_grad or reduce != "sum":
+        values = adj.to_csr_order(weight)
+        return spmm(adj.indptr, adj.indices, x, values, reduce, transpose=_transpose(adj, x, values))
+    return FixedProduct.of(adj, topology.values(weight), x)
+
+
+def _transpose(adj: Adjacency, *inputs: Tensor) -> Any:
+    return adj.transpose if torch.is_grad_enabled() and any(t.requires_grad for t in inputs) else None
+
+
+class FixedProduct(torch.autograd.Function):
+    """The product with a matrix of constants, whose transpose has its values in order beforehand."""
+
+    @staticmethod
+    def of(adj: Adjacency, values: Values, x: Tensor) -> Tensor:
+        """Multiply a graph with constant weights and the rows of its sources."""
+        matrix = adj.indptr, adj.indices, values.by_dst
+        if not (torch.is_grad_enabled() and x.requires_grad):
+            return spmm(*matrix[:2], x, matrix[2])
+        out: Tensor = FixedProduct.apply(x, matrix, (*adj.transpose[:2], values.by_src))  # type: ignore[no-untyped-call]
+        return out
+
+    @staticmethod
+    def forward(x: Tensor, matrix: Matrix, transpose: Matrix) -> Tensor:
+        indptr, indices, values = matrix
+        return spmm(indptr, indices, x, values)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, ctx.matrix, ctx.transpose = inputs
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return FixedProduct.apply(grad, ctx.transpose, ctx.matrix), None, None  # type: ignore[no-untyped-call]

@@ -54,7 +54,7 @@ class Rows(Tensor):
         cls, table: Tensor, topology: Topology, end: Literal["src", "dst"], weight: Tensor | None = None
     ) -> Rows:
         shape = (topology.adj.num_edges, *table.shape[1:])
-        self: Rows = Tensor._make_wrapper_subclass(cls, shape, dtype=table.dtype, device=table.device)  # type: ignore[attr-defined]
+        self: Rows = Tensor._make_wrapper_subclass(cls, shape, dtype=table.dtype, device=table.device)
         self.table, self.topology, self.end, self.weight = table, topology, end, weight
         self._gathered, self._grad_enabled = None, torch.is_grad_enabled()
         return self
@@ -73,7 +73,9 @@ class Rows(Tensor):
         return func(*args, **kwargs)
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         raise EscapedError(f"{func} met rows that were not gathered")
 
     @property
