@@ -10,6 +10,7 @@ import shlex
 import shutil
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -129,7 +130,21 @@ def obtain(name: str, root: Path, below: str, sources: dict[str, str], expected:
     if not all(path.is_file() for path in files(root / below)):
         fetch(name, root / below, download, check, root)
     check(root / below)
+    for path in files(root / below):
+        if path.suffix == ".npz":
+            _require_archive(name, path)
     return digest(files(root / below))
+
+
+def _require_archive(name: str, path: Path) -> None:
+    """Require a whole archive: NumPy leaves a file open when it meets one that is cut short."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except zipfile.BadZipFile as error:
+        damaged = str(error)
+    if damaged is not None:
+        raise ValueError(f"{name}: expected a whole archive {path}; remove it to download it again (got {damaged})")
 
 
 def is_processed(label: str, source_digest: str) -> bool:
@@ -143,12 +158,19 @@ def check_totals(name: str, dataset: Any, card: Card, folder: Path) -> None:
     Raises:
         ValueError: There are others.
     """
-    totals = (len(dataset), sum(graph.num_nodes for graph in dataset), sum(graph.num_edges for graph in dataset))
     expected = (card.num_graphs, card.num_nodes, card.num_edges)
+    try:
+        totals: Any = (
+            len(dataset),
+            sum(graph.num_nodes for graph in dataset),
+            sum(graph.num_edges for graph in dataset),
+        )
+    except Exception as error:  # tables of rows that do not belong together
+        totals = f"{type(error).__name__}: {error}".splitlines()[0]
     if totals != expected:
         raise ValueError(
-            f"{name}: expected {expected} graphs, nodes and edges in {folder} (got {totals}): "
-            f"remove the folder to download it again"
+            f"{name}: expected {expected} graphs, nodes and edges in {folder}; remove the folder to download it "
+            f"again (got {totals})"
         )
 
 
@@ -157,11 +179,18 @@ def _cached(label: str, source_digest: str) -> Path:
     return cache_dir() / "processed" / f"{label}-{source_digest[:16]}-{versions}"
 
 
-def processed(cls: type, label: str, source_digest: str, /, **kwargs: Any) -> Any:
+def processed(
+    cls: type,
+    label: str,
+    source_digest: str,
+    check: Callable[[Any], None] = lambda dataset: None,
+    /,
+    **kwargs: Any,
+) -> Any:
     """Make a PyG dataset whose processed files lie in the user's cache, whatever folder holds the raw ones.
 
     The folder is keyed by the digest of the raw files and the versions that wrote it, and it is renamed
-    into place when complete: a killed process leaves nothing that a later one would read.
+    into place when complete and checked: a killed process leaves nothing that a later one would read.
 
     Raises:
         ValueError: The raw files are damaged.
@@ -183,10 +212,11 @@ def processed(cls: type, label: str, source_digest: str, /, **kwargs: Any) -> An
             raise
         except Exception as error:  # whatever damaged bytes lead to
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            place = f" below {kwargs['root']}" if "root" in kwargs else ""
             raise ValueError(
-                f"{label}: expected whole raw files below {kwargs['root']}; remove them to download them again "
-                f"(got {reason})"
+                f"{label}: expected whole raw files{place}; remove them to download them again (got {reason})"
             ) from error
+        check(dataset)
         with contextlib.suppress(OSError):  # another process was faster, with the same content
             os.rename(target, folder)  # noqa: PTH104 (Path.rename replaces on some systems)
     return dataset

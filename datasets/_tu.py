@@ -91,11 +91,11 @@ def load(name: str, root: Path) -> Any:
         TUDataset,
         name,
         digest,
+        lambda made: _files.check_totals(name, made, card, folder),
         root=str(root / "TUDataset"),
         name=card.title,
         use_node_attr=name == "enzymes",  # as Errica et al. 2020: the other sets are read without
         **degrees,
     )
-    _files.check_totals(name, dataset, card, folder)
     dataset.raw_digest = digest
     return dataset

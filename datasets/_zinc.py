@@ -14,14 +14,13 @@ from gnnkit.datasets import _files, _pickles
 from gnnkit.datasets._card import Card
 
 _SIZES = {"train": 10_000, "val": 1_000, "test": 1_000}
-_PICKLES = tuple(f"{part}.pickle" for part in _SIZES)
+_PICKLES = ("val.pickle", "test.pickle", "train.pickle")  # the small ones first
 _INDICES = tuple(f"{part}.index" for part in _SIZES)
 
 
 def _split(dataset: Any, seed: int) -> Split:
     """Return the official split, the same for every seed."""
-    train, valid, test = torch.arange(len(dataset)).split(list(_SIZES.values()))
-    return Split(train, valid, test)
+    return Split(torch.arange(10_000), torch.arange(10_000, 11_000), torch.arange(11_000, 12_000))
 
 
 CARDS = {
@@ -72,13 +71,19 @@ def load(name: str, root: Path) -> Any:
         _files.fetch(name, folder, download, lambda scratch: None, root)
     digest = _files.digest(files)
     if not _files.is_processed(name, digest):
+        for part, size in _SIZES.items():
+            _require_numbers(folder / f"{part}.index", size)
         for file in _PICKLES:
             _pickles.require_tensors(folder / file)
     parts = [_files.processed(ZINC, name, digest, root=str(root / "ZINC"), subset=True, split=part) for part in _SIZES]
-    sizes = {part: len(graphs) for part, graphs in zip(_SIZES, parts, strict=True)}
-    if sizes != _SIZES:
-        raise ValueError(f"{name}: expected {_SIZES} graphs in {folder} (got {sizes})")
     dataset = InMemoryDataset()
     dataset.data, dataset.slices = dataset.collate([graph for graphs in parts for graph in graphs])
     dataset.raw_digest = digest
     return dataset
+
+
+def _require_numbers(path: Path, size: int) -> None:
+    """Require a file of so many whole numbers, between commas."""
+    numbers = [text.strip() for text in path.read_text().split(",")]
+    if len(numbers) != size or not all(text.isdecimal() for text in numbers):
+        raise ValueError(f"{path}: expected {size} whole numbers between commas (got {len(numbers)} texts)")

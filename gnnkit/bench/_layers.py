@@ -65,13 +65,15 @@ def _gcn(place: Place) -> nn.Module:
     from torch_geometric.nn import GCNConv
 
     # cached: the one graph's normalised edges are computed once
-    return GCNConv(place.in_channels, place.out_channels, cached=place.one_graph)
+    layer: nn.Module = GCNConv(place.in_channels, place.out_channels, cached=place.one_graph)
+    return layer
 
 
 def _sage(place: Place) -> nn.Module:
     from torch_geometric.nn import SAGEConv
 
-    return SAGEConv(place.in_channels, place.out_channels)
+    layer: nn.Module = SAGEConv(place.in_channels, place.out_channels)
+    return layer
 
 
 def _gat(place: Place) -> nn.Module:
@@ -104,9 +106,12 @@ def _gin(place: Place) -> nn.Module:
     inner = nn.Sequential(
         nn.Linear(place.in_channels, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, width)
     )
+    layer: nn.Module
     if place.edge_dim is None:
-        return GINConv(inner, train_eps=True)
-    return GINEConv(inner, train_eps=True, edge_dim=place.edge_dim)
+        layer = GINConv(inner, train_eps=True)
+    else:
+        layer = GINEConv(inner, train_eps=True, edge_dim=place.edge_dim)
+    return layer
 
 
 KINDS = {

@@ -61,9 +61,10 @@ class Categories(nn.Module):
 
     def __init__(self, sizes: tuple[int, ...], width: int) -> None:
         super().__init__()
-        self.tables = nn.ModuleList(nn.Embedding(size, width) for size in sizes)
-        for table in self.tables:
+        tables = [nn.Embedding(size, width) for size in sizes]
+        for table in tables:
             nn.init.xavier_uniform_(table.weight)
+        self.tables = nn.ModuleList(tables)
 
     def forward(self, ids: Tensor) -> Tensor:
         columns = ids.reshape(len(ids), -1).long().unbind(1)

@@ -96,7 +96,10 @@ class GraphPrediction:
     @cached_property
     def _scored(self) -> dict[str, list[Any]]:
         parts = {"train": self.split.train, "valid": self.split.valid, "test": self.split.test}
-        return {name: [self._batch(some) for some in ids.cpu().split(_SCORED_AT_ONCE)] for name, ids in parts.items()}
+        return {
+            name: [self._batch(ids[first : first + _SCORED_AT_ONCE]) for first in range(0, len(ids), _SCORED_AT_ONCE)]
+            for name, ids in parts.items()
+        }
 
     def _batch(self, ids: Tensor) -> Any:
         from torch_geometric.data import Batch

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, l1_loss, mse_loss
 
@@ -81,7 +82,7 @@ def _mean_over_tasks(score: Callable[..., float], logits: Tensor, y: Tensor) -> 
     scores = []
     for truth, guess in zip(y.cpu().unbind(1), logits.cpu().unbind(1), strict=True):
         known = ~truth.isnan()
-        if truth[known].unique().numel() == 2:
+        if torch.unique(truth[known]).numel() == 2:
             scores.append(float(score(truth[known].numpy(), guess[known].numpy())))
     if not scores:
         raise ValueError("metric: expected rows of both classes in each part of the split (got one class)")

@@ -218,8 +218,9 @@ def test_a_truncated_file_is_a_value_error_of_one_line(
     assert str(tmp_path / "root") in str(error.value)
     assert "\n" not in str(error.value)
     assert not list((tmp_path / "cache").rglob("*.pt"))  # nothing half-made is kept
-    path.write_bytes(content)
-    assert load(name, tmp_path / "root").card.name == name
+    if name != "zinc":  # which takes seconds
+        path.write_bytes(content)
+        assert load(name, tmp_path / "root").card.name == name
 
 
 def test_an_archive_is_unpacked_by_name(data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
