@@ -118,7 +118,7 @@ _TABLE = (
         ("gcn", "sage", "mlp"),
         "after Shchur et al. 2018",
         model=ModelConfig(dropout=0.8),
-        train=TrainConfig(weight_decay=1e-3, max_epochs=200, patience=50),
+        train=TrainConfig(weight_decay=1e-3, max_epochs=300, patience=50, monitor="loss"),
         accelerate=True,
     ),
     _Row(
