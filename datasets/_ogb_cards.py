@@ -42,7 +42,7 @@ def link_split(data: Any, seed: int) -> Split:
 
 def _node(name: str, sizes: tuple[int, int, int], classes: int, split: str, licence: str, **rest: Any) -> Card:
     nodes, edges, features = sizes
-    rest = {"metric": "accuracy", "evaluator": OGBEvaluator(name, "acc")} | rest
+    scored: dict[str, Any] = {"metric": "accuracy", "evaluator": OGBEvaluator(name, "acc")}
     return Card(
         name=name,
         title=name,
@@ -57,7 +57,7 @@ def _node(name: str, sizes: tuple[int, int, int], classes: int, split: str, lice
         licence=licence,
         folder="ogb/" + name.replace("-", "_"),
         packages=PACKAGES,
-        **rest,
+        **(scored | rest),
     )
 
 
@@ -93,7 +93,7 @@ def _graph(
     **rest: Any,
 ) -> Card:
     graphs, nodes, edges = sizes
-    molecule = {
+    molecule: dict[str, Any] = {
         "num_features": len(ATOMS),
         "num_edge_features": len(BONDS),
         "node_categories": ATOMS,

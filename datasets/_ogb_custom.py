@@ -72,7 +72,7 @@ def custom_card(found: Submission, folder: Path) -> Card:
     """
     name, meta = found.name, found.meta
     kind, metric, task = name.partition("-")[0], str(meta["eval metric"]), str(meta["task type"])
-    common = {
+    common: dict[str, Any] = {
         "name": name,
         "title": name,
         "splits": f"by {meta['split']}, as written with the dataset; seeds vary the model only",
@@ -113,19 +113,19 @@ def _sizes(folder: Path, typed: bool, categories: bool) -> dict[str, Any]:
                 width = max(features[kind].shape[1] for kind in features.files)
         return {"num_graphs": 1, "num_nodes": counts[0], "num_edges": counts[1], "num_features": width}
     with (raw / "data.npz").open("rb") as content, np.load(content) as file:
-        sizes = {
+        sizes: dict[str, Any] = {
             "num_graphs": len(file["num_nodes_list"]),
             "num_nodes": int(file["num_nodes_list"].sum()),
             "num_edges": int(file["num_edges_list"].sum()),
             "num_features": 0,
         }
-        for key, width, known in (
+        for key, count, known in (
             ("node_feat", "num_features", "node_categories"),
             ("edge_feat", "num_edge_features", "edge_categories"),
         ):
             if key in file.files:
                 rows = file[key].reshape(len(file[key]), -1)
-                sizes[width] = rows.shape[1]
+                sizes[count] = rows.shape[1]
                 if categories and rows.dtype == np.int64 and len(rows) and rows.min() >= 0 and rows.max() < _MOST:
                     sizes[known] = tuple(int(most) + 1 for most in rows.max(axis=0))
         return sizes
