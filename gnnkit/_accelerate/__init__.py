@@ -10,6 +10,8 @@ from torch_geometric.nn.conv import MessagePassing
 from gnnkit._accelerate._layer import FastLayer, convert, refusal, revert
 from gnnkit._accelerate._mixins import mixin_of
 
+__all__ = ["accelerate"]
+
 Module = TypeVar("Module", bound=nn.Module)
 
 
