@@ -82,7 +82,9 @@ def report(
     if leaderboard:
         from gnnkit.bench._leaderboard import leaderboard as submission
 
-        for fields in [submission(record) for record in records]:
+        for number, fields in enumerate([submission(record) for record in records]):
+            if number:
+                print()
             _print_facts(_console(), fields)
         return
     paths = write_report(records, out)
