@@ -73,7 +73,7 @@ def reduce_rows(rows: Tensor, node: Tensor, indptr: Tensor, edges: Tensor, reduc
     flat = rows.reshape(len(rows), rows.shape[1:].numel())  # [E, D]
     # message e has one destination; without values its position in the CSR is never asked for
     out = spmm(indptr, edges, flat, reduce=reduce, transpose=(each, node, each[:-1]))
-    return out.reshape(-1, *rows.shape[1:])
+    return out.reshape(len(indptr) - 1, *rows.shape[1:])
 
 
 def _needs_grad(x: Tensor) -> bool:
