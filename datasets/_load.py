@@ -31,7 +31,7 @@ def card(name: str, root: str | os.PathLike[str] | None = None) -> Card:
     """
     if isinstance(name, str) and name in _CARDS:
         return _CARDS[name]
-    known, place = names(), ""
+    known, place = names(), ""  # too many to print them all
     if str(name).startswith(_ogb_load.PREFIXES):
         if (found := _ogb_load.card(name, data_root(root))) is not None:
             return found
@@ -39,7 +39,7 @@ def card(name: str, root: str | os.PathLike[str] | None = None) -> Card:
         place = f", or one that ogb.io.DatasetSaver wrote below {data_root(root)}"
     near = difflib.get_close_matches(str(name), known, n=1)
     suggestion = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"dataset: expected one of {', '.join(known)}{place} (got {name!r}){suggestion}")
+    raise ValueError(f"dataset: expected a name that `gnnkit datasets` lists{place} (got {name!r}){suggestion}")
 
 
 def load(name: str, root: str | os.PathLike[str] | None = None) -> Any:

@@ -354,7 +354,7 @@ def test_a_process_with_an_error_exits_with_1_and_one_line() -> None:
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("gnnkit: dataset: expected one of ")
+    assert done.stderr.startswith("gnnkit: dataset: expected a name ")
 
 
 def test_a_process_with_debug_shows_where_the_error_arose() -> None:

@@ -88,7 +88,7 @@ def test_a_molecules_categories_are_ogbs() -> None:
 @pytest.mark.parametrize(("wrong", "right"), [("ogbn-arxv", "ogbn-arxiv"), ("ogbg-moleso", "ogbg-molesol")])
 def test_a_name_that_does_not_exist_is_answered_with_the_nearest(wrong: str, right: str, tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match=rf"^dataset: expected one of ogbn-arxiv, .*did you mean '{right}'\?$"
+        ValueError, match=rf"^dataset: expected a name that .* lists, or one .*did you mean '{right}'\?$"
     ) as error:
         load(wrong, tmp_path)
     assert "cora" not in str(error.value)

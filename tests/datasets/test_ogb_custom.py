@@ -197,7 +197,7 @@ def test_two_folders_of_one_name_are_told(ogb_sets: Any, tmp_path: Path) -> None
 def test_another_folder_of_a_longer_name_is_not_taken(ogb_sets: Any, tmp_path: Path) -> None:
     ogb_sets.nodes(tmp_path, name="ogbn-large-ring")
     assert load("ogbn-large-ring", tmp_path).num_nodes == 12
-    with pytest.raises(ValueError, match=r"^dataset: expected one of .*\(got 'ogbn-ring'\)"):
+    with pytest.raises(ValueError, match=r"^dataset: expected a name that .*\(got 'ogbn-ring'\)"):
         load("ogbn-ring", tmp_path)
 
 
