@@ -1,4 +1,4 @@
-"""Datasets by name: ``load("cora", root=...)`` returns a PyG ``Data`` with its ``card``."""
+"""Datasets by name: ``load("cora", root=...)`` returns what PyG would, with its ``card``."""
 
 if __name__ != "gnnkit.datasets":
     raise ImportError("import gnnkit.datasets, not datasets")
