@@ -259,6 +259,23 @@ def segment_softmax(low, high, indptr, logits, out):
 
 
 @_jit()
+def segment_softmax_backward(low, high, indptr, out, grad, dlogits):
+    """dlogits[e] = out[e] * (grad[e] - sum over the row of out * grad)."""
+    num_edges, heads = out.shape
+    for i in range(low, high):
+        begin, end = indptr[i], indptr[i + 1]
+        if _bad_row(begin, end, num_edges):
+            return 1
+        for h in range(heads):
+            total = out.dtype.type(0)
+            for e in range(begin, end):
+                total += out[e, h] * grad[e, h]
+            for e in range(begin, end):
+                dlogits[e, h] = out[e, h] * (grad[e, h] - total)
+    return 0
+
+
+@_jit()
 def gather_rows(low, high, table, ids, out):
     """out[k] = table[ids[k]], rows as bytes."""
     num_rows, row_bytes = table.shape

@@ -100,6 +100,17 @@ def segment_softmax(logits: Tensor, indptr: Tensor) -> Tensor:
     return out
 
 
+def segment_softmax_backward(out: Tensor, grad: Tensor, indptr: Tensor) -> Tensor:
+    """See `gnnkit.kernels._torch.segment_softmax_backward`; the forward pass has checked the pointers."""
+    dlogits = torch.empty_like(out, memory_format=torch.contiguous_format)
+    pointers = _array(indptr)
+    bounds = edge_bounds(pointers, len(out), 2 * out.shape[1])
+    if run(_loops.segment_softmax_backward, bounds, pointers, _array(out), _array(grad), dlogits.numpy()):
+        _check.csr_pointers(indptr, len(out))
+        raise AssertionError("a loop refused pointers that the checks accept")
+    return dlogits
+
+
 def gather_rows(table: Tensor, ids: Tensor, out: Tensor) -> None:
     """See `gnnkit.kernels._torch.gather_rows`."""
     rows, target = _bytes(table), _bytes(out)

@@ -59,10 +59,25 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
     out, indptr = ctx.saved_tensors
     # d l_e = out_e (grad_e - sum over the row of out * grad)
+    if not torch.is_grad_enabled():  # nobody will differentiate this again: one pass
+        dlogits: Tensor = softmax_backward_op(out, grad, indptr)
+        return dlogits, None
     weighted = out * grad  # [E, H]
     row_sum = segment_reduce(weighted, indptr)  # [N_dst, H]
     spread = row_sum.repeat_interleave(indptr.diff(), dim=0, output_size=out.shape[0])
     return weighted - out * spread, None
+
+
+@torch.library.custom_op("gnnkit::segment_softmax_backward", mutates_args=())
+def softmax_backward_op(out: Tensor, grad: Tensor, indptr: Tensor) -> Tensor:
+    """Return the gradient of the logits; it has no gradient of its own."""
+    dlogits: Tensor = backend(out).segment_softmax_backward(out, grad, indptr)
+    return dlogits
+
+
+@softmax_backward_op.register_fake
+def _(out: Tensor, grad: Tensor, indptr: Tensor) -> Tensor:
+    return out.new_empty(out.shape)
 
 
 softmax_op.register_autograd(_backward, setup_context=_setup)

@@ -81,8 +81,11 @@ def spmm(
     table = x if per_head else x.reshape(x.shape[0], 1, x.shape[1:].numel())
     weight = values.unsqueeze(-1) if values is not None and values.dim() == 1 else values
     out: Tensor = spmm_op(indptr, indices, table, weight, reduce, *(transpose or (None, None, None)))
+    shape = indptr.shape[0] - 1, *x.shape[1:]
+    if reduce in ("max", "min"):
+        return out.view(shape)  # their backward looks at it, and as a view tells of what is written in place
     # The base is forgotten here, so this need not be a view: what is added in place costs no copy in the backward.
-    result: Tensor = torch.ops.aten._unsafe_view(out, [indptr.shape[0] - 1, *x.shape[1:]])
+    result: Tensor = torch.ops.aten._unsafe_view(out, shape)
     return result
 
 

@@ -93,6 +93,14 @@ def segment_softmax(logits: Tensor, indptr: Tensor) -> Tensor:
     return weight / zeros.index_add(0, rows, weight)[rows]
 
 
+def segment_softmax_backward(out: Tensor, grad: Tensor, indptr: Tensor) -> Tensor:
+    """``out * (grad - sum over the row of out * grad)``."""
+    rows = torch.arange(indptr.numel() - 1, device=indptr.device).repeat_interleave(indptr.diff())
+    weighted = out * grad
+    total = out.new_zeros(indptr.numel() - 1, out.shape[1]).index_add(0, rows, weighted)
+    return weighted - out * total[rows]
+
+
 def gather_rows(table: Tensor, ids: Tensor, out: Tensor) -> None:
     """``out[k] = table[ids[k]]``; ``out`` lives where ``ids`` does."""
     _check.ids("ids", ids, len(table))

@@ -92,8 +92,9 @@ class FastGAT(FastAttention):
     def _scores(self, edges: CSREdges, src: Tensor, dst: Tensor | None) -> Tensor:
         scores = edges.from_src((src * self.att_src).sum(-1))  # [E, H]
         if dst is not None:
-            scores = scores + edges.from_dst((dst * self.att_dst).sum(-1))
-        return F.leaky_relu(scores, self.negative_slope)
+            scores.add_(edges.from_dst((dst * self.att_dst).sum(-1)))
+        # in place where autograd can tell the slope from the result: fresh memory costs more than the arithmetic
+        return F.leaky_relu(scores, self.negative_slope, inplace=self.negative_slope > 0)
 
 
 class FastGATv2(FastAttention):
@@ -115,7 +116,8 @@ class FastGATv2(FastAttention):
 
     def _scores(self, edges: CSREdges, src: Tensor, dst: Tensor | None) -> Tensor:
         assert dst is not None
-        mixed = F.leaky_relu(edges.from_src(src) + edges.from_dst(dst), self.negative_slope)  # [E, H, C]
+        mixed = edges.from_src(src).add_(edges.from_dst(dst))  # [E, H, C]
+        mixed = F.leaky_relu(mixed, self.negative_slope, inplace=self.negative_slope > 0)
         scores: Tensor = (mixed * self.att).sum(-1)
         return scores
 

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 from gnnkit.kernels import _csr, _extreme, gather_rows, sddmm, segment_softmax, spmm
 from gnnkit.kernels._gather_rows import gather_op
 from gnnkit.kernels._sddmm import sddmm_op
-from gnnkit.kernels._segment_softmax import softmax_op
+from gnnkit.kernels._segment_softmax import softmax_backward_op, softmax_op
 from gnnkit.kernels._spmm import spmm_op
 
 INDPTR, INDICES = torch.tensor([0, 2, 2, 5]), torch.tensor([0, 1, 1, 3, 1])  # 3 destinations, 4 sources
@@ -58,6 +58,10 @@ CASES: dict[str, tuple[Any, Callable[[], tuple[Any, ...]]]] = {
         lambda: (INDPTR, INDICES, *TRANSPOSE, rows(3, 2, 3), rows(4, 2, 3), *extreme()),
     ),
     "segment_softmax": (softmax_op, lambda: (rows(5, 2), INDPTR)),
+    "segment_softmax_backward": (
+        softmax_backward_op,
+        lambda: (rows(5, 2, grad=False), rows(5, 2, grad=False), INDPTR),
+    ),
     "gather_rows": (gather_op, lambda: (rows(4, 3), torch.tensor([3, 0, 3]))),
     "group_by": (_csr._group_by, lambda: (INDICES, 4)),
     "row_of_entry": (_csr.row_of_entry, lambda: (INDPTR, INDICES)),

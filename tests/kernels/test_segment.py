@@ -218,3 +218,13 @@ def test_wrong_arguments_are_value_errors_that_say_what_came(
 def test_an_unknown_reduction_is_a_value_error(backend: str) -> None:
     with pytest.raises(ValueError, match=r"^reduce: expected one of sum, mean, max, min \(got 'prod'\)$"):
         segment_reduce(torch.ones(2), torch.tensor([0, 2]), "prod")
+
+
+def test_the_one_pass_gradient_of_softmax_is_the_differentiable_one(backend: str, graph: Any) -> None:
+    logits = torch.randn(graph.num_edges, 3, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(graph.num_edges, 3, dtype=torch.float64)
+    (once,) = torch.autograd.grad((segment_softmax(logits, graph.indptr) * weight).sum(), logits)
+    loss = (segment_softmax(logits, graph.indptr) * weight).sum()
+    (again,) = torch.autograd.grad(loss, logits, create_graph=True)
+    assert again.requires_grad
+    torch.testing.assert_close(once, again.detach())
