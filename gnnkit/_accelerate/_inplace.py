@@ -6,6 +6,7 @@ from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.modules.module import _has_any_global_hook
 from torch_geometric.nn import Linear
 
 from gnnkit._accelerate._layer import FastLayer, is_fast
@@ -18,7 +19,7 @@ class FastSAGE(FastLayer):
 
     def forward(self, x: Any, edge_index: Any, size: Any = None) -> Any:
         """PyG's ``SAGEConv.forward``."""
-        if not (is_fast(self, edge_index) and _is_plain(self.lin_l)):
+        if not (_is_input(x) and is_fast(self, edge_index) and _is_plain(self.lin_l)):
             return super().forward(x, edge_index, size)
         src, dst = (x, x) if isinstance(x, Tensor) else x
         if self.project:
@@ -35,16 +36,24 @@ class FastGIN(FastLayer):
 
     def forward(self, x: Any, edge_index: Any, size: Any = None) -> Any:
         """PyG's ``GINConv.forward``."""
-        src, dst = (x, x) if isinstance(x, Tensor) else x
-        floats = isinstance(src, Tensor) and src.dtype in FLOATS and (dst is None or dst.dtype == src.dtype)
+        src, dst = (x, x) if isinstance(x, Tensor) else x if _is_input(x) else (None, None)
+        floats = isinstance(src, Tensor) and src.dtype in FLOATS and self.eps.dtype == src.dtype
+        like = dst is None or (floats and dst.dtype == src.dtype and dst.shape[1:] == src.shape[1:])
+        number = self.eps.numel() == 1 and not self.eps.requires_grad
         # the backward of max and min looks at their output
         sums = REDUCES.get(type(self.aggr_module)) in ("sum", "mean")
-        if not (floats and sums and not self.eps.requires_grad and is_fast(self, edge_index)):
+        if not (floats and like and number and sums and is_fast(self, edge_index)):
             return super().forward(x, edge_index, size)
         out = self.propagate(edge_index, x=(src, dst), size=size)
         return self.nn(out if dst is None else out.add_(dst, alpha=1 + self.eps.item()))
 
 
+def _is_input(x: Any) -> bool:
+    return isinstance(x, Tensor) or (isinstance(x, tuple | list) and len(x) == 2)
+
+
 def _is_plain(linear: Any) -> bool:
-    """Whether nobody else can hold what a dense layer returns."""
-    return type(linear) is Linear and not linear._forward_hooks
+    """Whether nobody else can hold what a dense layer returns, and no hook makes a view of it."""
+    if type(linear) is not Linear or "forward" in linear.__dict__ or _has_any_global_hook():
+        return False
+    return not (linear._forward_hooks or linear._backward_hooks or linear._backward_pre_hooks)

@@ -7,6 +7,8 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.nn.modules.module import _has_any_global_hook
+from torch.utils.checkpoint import _StopRecomputationError
 from torch_geometric.nn.conv import MessagePassing
 
 from gnnkit._accelerate._propagate import REDUCES, Call
@@ -32,10 +34,14 @@ class FastLayer(MessagePassing):  # type: ignore[misc]
             return super().propagate(edge_index, size=size, **kwargs)
         if not type(self).keeps_rows_pending:
             return call.run(pending=False)
+        random = torch.get_rng_state()
         try:
             return call.run(pending=True)
+        except _StopRecomputationError:  # how a checkpoint ends what it computes again
+            raise
         except Exception:
             # Pending rows do not pass through an autograd.Function or TorchScript: gather, here and from now on.
+            torch.set_rng_state(random)
             out = call.run(pending=False)  # what the layer itself refuses, it refuses again
             type(self).keeps_rows_pending = False
             return out
@@ -94,14 +100,27 @@ def revert(layer: FastLayer) -> MessagePassing:
     """Give a layer its plain class back, in place."""
     _drop_bound_propagate(layer)
     layer.__class__ = layer.plain_class
+    own = layer.__dict__.pop("propagate", None)  # the templates are of the class
     layer._set_jittable_templates()  # it may come from a pickle of another process
+    if own is not None:
+        layer.propagate = own
     return layer
 
 
 def _drop_bound_propagate(layer: MessagePassing) -> None:
     # PyG's explain binds the class's propagate to the instance, which would hide another class's
-    if not layer.explain and layer.decomposed_layers == 1:
+    if not layer.explain and layer.decomposed_layers == 1 and "propagate" not in _replaced(layer):
         layer.__dict__.pop("propagate", None)
+
+
+def _replaced(layer: MessagePassing) -> set[str]:
+    """Return the methods that somebody replaced on the instance; PyG itself binds two of its own."""
+    names = _METHODS & layer.__dict__.keys()
+    if "propagate" in names:
+        function = getattr(layer.__dict__["propagate"], "__func__", None)
+        if function in (type(layer)._jinja_propagate, type(layer)._orig_propagate):
+            names.remove("propagate")
+    return names
 
 
 def _restore(layer_class: type[MessagePassing]) -> FastLayer:
@@ -121,7 +140,7 @@ def refusal(layer: MessagePassing) -> str | None:
     for name in _INTERNALS:
         if getattr(cls, name) is not getattr(MessagePassing, name):
             return f"has {'an' if name[0] == 'a' else 'a'} {name} of its own"
-    if patched := _METHODS & layer.__dict__.keys() - {"propagate"}:
+    if patched := _replaced(layer):
         return f"has {', '.join(sorted(patched))} replaced on the instance"
     if type(layer.aggr_module) not in REDUCES:
         return f"aggregates by {layer.aggr_module}"
@@ -143,10 +162,16 @@ def is_fast(layer: MessagePassing, edge_index: Any) -> bool:
         and layer.decomposed_layers == 1
         and type(layer.aggr_module) in REDUCES
         and not any(getattr(layer, hooks) for hooks in _HOOKS)
-        and not (layer.aggr_module._forward_hooks or layer.aggr_module._forward_pre_hooks)
-        and _METHODS.isdisjoint(layer.__dict__.keys() - {"propagate"})
+        and not _is_watched(layer.aggr_module)
+        and not _replaced(layer)
         and not _is_transformed()
     )
+
+
+def _is_watched(module: torch.nn.Module) -> bool:
+    """Whether somebody would miss the call of a module, or has put another in its place."""
+    hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
+    return any(hooks) or "forward" in module.__dict__ or _has_any_global_hook()
 
 
 def _is_transformed() -> bool:
@@ -154,6 +179,7 @@ def _is_transformed() -> bool:
     return (
         torch.compiler.is_compiling()
         or torch._C._get_tracing_state() is not None
+        or torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None  # make_fx
         or torch._C._are_functorch_transforms_active()
         or torch.autograd.forward_ad._current_level >= 0
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -12,7 +13,7 @@ from torch_geometric.nn.conv import MessagePassing
 
 from gnnkit._accelerate import _cache
 from gnnkit._accelerate._cache import Topology, Values
-from gnnkit._accelerate._rows import FLOATS, Rows, materialised
+from gnnkit._accelerate._rows import FLOATS, EscapedError, Rows, materialised
 from gnnkit.adjacency import Adjacency
 from gnnkit.kernels import spmm
 
@@ -49,6 +50,8 @@ class Call:
             end, other = (j, i) if name.endswith("_j") else (i, j)
             given = kwargs.get(name[:-2])
             if isinstance(given, tuple | list):
+                if len(given) != 2:
+                    return None
                 if not forward and given[0] is not given[1]:
                     return None  # PyG's two implementations differ here
                 if isinstance(given[other], Tensor):
@@ -72,22 +75,29 @@ class Call:
 
     def run(self, pending: bool) -> Any:
         """Message, aggregate, update; rows are gathered beforehand unless they may stay ``pending``."""
+        family: list[weakref.ref[Rows]] = []
+        out = self._run(family if pending else None)
+        if any(rows() is not None for rows in family):
+            raise EscapedError("the layer holds rows for later")
+        return out
+
+    def _run(self, family: list[weakref.ref[Rows]] | None) -> Any:
         layer, collect = self.layer, self.layer.inspector.collect_param_data
-        known = self.known | {name: self._lift(*rows, pending) for name, rows in self.ends.items()}
+        known = self.known | {name: self._lift(*rows, family) for name, rows in self.ends.items()}
         message = layer.message(**collect("message", known))
         out = self._aggregate(message, collect("aggregate", known))
         return layer.update(out, **collect("update", known))
 
-    def _lift(self, table: Tensor, end: End, pending: bool) -> Tensor:
+    def _lift(self, table: Tensor, end: End, family: list[weakref.ref[Rows]] | None) -> Tensor:
         if type(table) is not Tensor or table.dtype not in FLOATS or not self._leads(table):
             index = self.known["edge_index_j" if end == "src" else "edge_index_i"]
             return cast(Tensor, self.layer._index_select(table, index))
-        return Rows(table, self.topology, end) if pending else self.topology.adj.gather(table, end)
+        return self.topology.adj.gather(table, end) if family is None else Rows(table, self.topology, end, family)
 
     def _aggregate(self, message: Any, arguments: dict[str, Any]) -> Any:
         reduce = REDUCES[type(self.layer.aggr_module)]
         if isinstance(message, Rows) and message.pending and message.end == "src" and message.table.dim() in (2, 3):
-            return aggregate(self.topology, message.table, message.weight, reduce)
+            return _aggregate_pending(message, reduce)
         message = materialised(message)
         fits = type(message) is Tensor and message.dtype in FLOATS and self._leads(message)
         if fits and len(message) == self.topology.adj.num_edges:
@@ -97,6 +107,15 @@ class Call:
     def _leads(self, rows: Tensor) -> bool:
         """Whether the layer's nodes are the first dimension."""
         return rows.dim() > 0 and self.layer.node_dim in (0, -rows.dim())
+
+
+def _aggregate_pending(rows: Rows, reduce: str) -> Tensor:
+    rows.check_unwritten()
+    x, weight = rows.table, rows.weight
+    saved = (reduce in ("max", "min") and x.requires_grad) or (weight is not None and weight.requires_grad)
+    if saved and torch.is_grad_enabled():
+        x = x.clone()  # the backward looks at the caller's tensor, who may write on: h += conv(h, edge_index)
+    return aggregate(rows.topology, x, weight, reduce)
 
 
 def aggregate(topology: Topology, x: Tensor, weight: Tensor | None, reduce: str) -> Tensor:

@@ -7,6 +7,7 @@ operation gathers the rows and goes on with an ordinary tensor.
 
 from __future__ import annotations
 
+import weakref
 from typing import Any, Literal
 
 import torch
@@ -29,7 +30,7 @@ _FACTS = {
 
 
 class EscapedError(RuntimeError):
-    """Rows went where Python does not see the operations, and gradients would be lost."""
+    """Rows went where they cannot stay a promise: values or gradients would not be those of a tensor."""
 
 
 class Rows(Tensor):
@@ -40,23 +41,33 @@ class Rows(Tensor):
         topology: The graph.
         end: Which node of an edge: ``"src"`` or ``"dst"``.
         weight: ``[E]`` or ``[E, H]`` in the original edge order, or None.
+        family: References to all the rows of one call.
     """
 
     table: Tensor
     topology: Topology
     end: Literal["src", "dst"]
     weight: Tensor | None
+    family: list[weakref.ref[Rows]]
     _gathered: Tensor | None
     _grad_enabled: bool
+    _versions: tuple[int, int]
 
     @staticmethod
     def __new__(
-        cls, table: Tensor, topology: Topology, end: Literal["src", "dst"], weight: Tensor | None = None
+        cls,
+        table: Tensor,
+        topology: Topology,
+        end: Literal["src", "dst"],
+        family: list[weakref.ref[Rows]],
+        weight: Tensor | None = None,
     ) -> Rows:
         shape = (topology.adj.num_edges, *table.shape[1:])
         self: Rows = Tensor._make_wrapper_subclass(cls, shape, dtype=table.dtype, device=table.device)
-        self.table, self.topology, self.end, self.weight = table, topology, end, weight
+        self.table, self.topology, self.end, self.weight, self.family = table, topology, end, weight, family
         self._gathered, self._grad_enabled = None, torch.is_grad_enabled()
+        self._versions = _version(table), _version(weight)
+        family.append(weakref.ref(self))
         return self
 
     @classmethod
@@ -85,15 +96,26 @@ class Rows(Tensor):
 
     def materialise(self) -> Tensor:
         """Return the elements; from then on this is an ordinary tensor, which operations in place change."""
+        tracked = self.table.requires_grad or (self.weight is not None and self.weight.requires_grad)
+        if tracked and self._grad_enabled and not torch.is_grad_enabled():
+            raise EscapedError("met without gradients, inside an autograd.Function or torch.no_grad()")
         if self._gathered is None:
-            tracked = self.table.requires_grad or (self.weight is not None and self.weight.requires_grad)
-            if tracked and self._grad_enabled and not torch.is_grad_enabled():
-                raise EscapedError("gathered without gradients, inside an autograd.Function or torch.no_grad()")
-            rows = self.topology.adj.gather(self.table, self.end)
-            if self.weight is not None:
-                rows = rows * self.weight.view(*self.weight.shape, *[1] * (rows.dim() - self.weight.dim()))
+            self.check_unwritten()
+            with torch.set_grad_enabled(self._grad_enabled):
+                rows = self.topology.adj.gather(self.table, self.end)
+                if self.weight is not None:
+                    rows = rows * self.weight.view(*self.weight.shape, *[1] * (rows.dim() - self.weight.dim()))
             self._gathered = rows
         return self._gathered
+
+    def check_unwritten(self) -> None:
+        """Raise if what the promise is about was written in place since."""
+        if (_version(self.table), _version(self.weight)) != self._versions:
+            raise EscapedError("what the rows are made of was written in place")
+
+
+def _version(tensor: Tensor | None) -> int:
+    return 0 if tensor is None or tensor.is_inference() else tensor._version
 
 
 def materialised(value: Any) -> Any:
@@ -104,6 +126,8 @@ def materialised(value: Any) -> Any:
 def _product(rows: Rows, factor: Any) -> Rows | None:
     """Multiply rows by one number an edge (and head), if that is what the factor is."""
     if isinstance(factor, Rows) or type(factor) not in (Tensor, Parameter) or not rows.pending or rows.end != "src":
+        return None
+    if rows._grad_enabled != torch.is_grad_enabled():
         return None
     dims = rows.table.dim()
     # [E, 1] for x [N, D]; [E, 1, 1] or [E, H, 1] for x [N, H, D]
@@ -118,4 +142,5 @@ def _product(rows: Rows, factor: Any) -> Rows | None:
         if rows.weight.dim() != weight.dim():
             return None
         weight = rows.weight * weight
-    return Rows(rows.table, rows.topology, rows.end, weight)
+    rows.check_unwritten()
+    return Rows(rows.table, rows.topology, rows.end, rows.family, weight)
