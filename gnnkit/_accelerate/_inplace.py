@@ -36,6 +36,8 @@ class FastGIN(FastLayer):
 
     def forward(self, x: Any, edge_index: Any, size: Any = None) -> Any:
         """PyG's ``GINConv.forward``."""
+        src: Any
+        dst: Any
         src, dst = (x, x) if isinstance(x, Tensor) else x if _is_input(x) else (None, None)
         floats = isinstance(src, Tensor) and src.dtype in FLOATS and self.eps.dtype == src.dtype
         like = dst is None or (floats and dst.dtype == src.dtype and dst.shape[1:] == src.shape[1:])
@@ -54,6 +56,6 @@ def _is_input(x: Any) -> bool:
 
 def _is_plain(linear: Any) -> bool:
     """Whether nobody else can hold what a dense layer returns, and no hook makes a view of it."""
-    if type(linear) is not Linear or "forward" in linear.__dict__ or _has_any_global_hook():
+    if type(linear) is not Linear or "forward" in linear.__dict__ or _has_any_global_hook():  # type: ignore[no-untyped-call]
         return False
     return not (linear._forward_hooks or linear._backward_hooks or linear._backward_pre_hooks)

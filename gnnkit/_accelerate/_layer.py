@@ -103,7 +103,7 @@ def revert(layer: FastLayer) -> MessagePassing:
     own = layer.__dict__.pop("propagate", None)  # the templates are of the class
     layer._set_jittable_templates()  # it may come from a pickle of another process
     if own is not None:
-        layer.propagate = own
+        layer.__dict__["propagate"] = own
     return layer
 
 
@@ -115,7 +115,7 @@ def _drop_bound_propagate(layer: MessagePassing) -> None:
 
 def _replaced(layer: MessagePassing) -> set[str]:
     """Return the methods that somebody replaced on the instance; PyG itself binds two of its own."""
-    names = _METHODS & layer.__dict__.keys()
+    names: set[str] = _METHODS & layer.__dict__.keys()
     if "propagate" in names:
         function = getattr(layer.__dict__["propagate"], "__func__", None)
         if function in (type(layer)._jinja_propagate, type(layer)._orig_propagate):
@@ -171,7 +171,7 @@ def is_fast(layer: MessagePassing, edge_index: Any) -> bool:
 def _is_watched(module: torch.nn.Module) -> bool:
     """Whether somebody would miss the call of a module, or has put another in its place."""
     hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
-    return any(hooks) or "forward" in module.__dict__ or _has_any_global_hook()
+    return any(hooks) or "forward" in module.__dict__ or bool(_has_any_global_hook())  # type: ignore[no-untyped-call]
 
 
 def _is_transformed() -> bool:
