@@ -40,44 +40,47 @@ def link_split(data: Any, seed: int) -> Split:
     raise ValueError(f"{data.card.name}: expected data.split_edge, OGB's split of links (got a call of card.split)")
 
 
-def _node(name: str, sizes: tuple[int, int, int], classes: int, split: str, licence: str, **rest: Any) -> Card:
-    nodes, edges, features = sizes
-    scored: dict[str, Any] = {"metric": "accuracy", "evaluator": OGBEvaluator(name, "acc")}
+def _card(name: str, splits: str, **facts: Any) -> Card:
     return Card(
         name=name,
         title=name,
+        splits=f"OGB's: {splits}; seeds vary the model only",
+        folder="ogb/" + name.replace("-", "_"),
+        packages=PACKAGES,
+        **({"source": _OGB} | facts),
+    )
+
+
+def _node(name: str, sizes: tuple[int, int, int], classes: int, split: str, licence: str, **rest: Any) -> Card:
+    nodes, edges, features = sizes
+    scored: dict[str, Any] = {"metric": "accuracy", "evaluator": OGBEvaluator(name, "acc")}
+    return _card(
+        name,
+        split,
         task="node_classification",
         num_nodes=nodes,
         num_edges=edges,
         num_features=features,
         num_classes=classes,
-        splits=f"OGB's: {split}; seeds vary the model only",
         split=node_split,
-        source=_OGB,
         licence=licence,
-        folder="ogb/" + name.replace("-", "_"),
-        packages=PACKAGES,
         **(scored | rest),
     )
 
 
 def _link(name: str, sizes: tuple[int, int | None, int], metric: str, split: str, licence: str) -> Card:
     nodes, edges, features = sizes
-    return Card(
-        name=name,
-        title=name,
+    return _card(
+        name,
+        split,
         task="link_prediction",
         metric=metric,
         num_nodes=nodes,
         num_edges=edges,
         num_features=features,
         num_classes=0,
-        splits=f"OGB's: {split}; seeds vary the model only",
         split=link_split,
-        source=_OGB,
         licence=licence,
-        folder="ogb/" + name.replace("-", "_"),
-        packages=PACKAGES,
         evaluator=OGBEvaluator(name, metric),
     )
 
@@ -100,21 +103,18 @@ def _graph(
         "edge_categories": BONDS,
         "num_classes": 0 if metric == "rmse" else 2,
     }
-    return Card(
-        name=name,
-        title=name,
+    return _card(
+        name,
+        split,
         task="graph_regression" if metric == "rmse" else "graph_classification",
         metric=METRICS.get(metric, metric),
         num_graphs=graphs,
         num_nodes=nodes,
         num_edges=edges,
         num_tasks=tasks,
-        splits=f"OGB's: {split}; seeds vary the model only",
         split=graph_split,
         source=source,
         licence=licence,
-        folder="ogb/" + name.replace("-", "_"),
-        packages=PACKAGES,
         evaluator=OGBEvaluator(name, metric, tasks or 1),
         **(molecule | rest),
     )

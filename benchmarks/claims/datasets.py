@@ -8,14 +8,10 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
-
-from gnnkit.bench import Summary, find_runs, run_benchmark, summarise
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from _figures import reaches, row, stored, trained
 from _rows import Claim, show, write
 
 # dataset, model, target in percent, who says so
@@ -41,10 +37,12 @@ def main() -> int:
     parser.add_argument("--stored", type=Path, help="judge the runs stored here by `gnnkit bench`, train nothing")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        get = _stored(args.stored) if args.stored else partial(_run, out=args.out or Path(scratch))
-        rows = [_row(get(dataset, model, args.seeds), target, source) for dataset, model, target, source in TARGETS]
+        get = stored(args.stored) if args.stored else trained(args.out or Path(scratch))
+        rows = [
+            row(get(dataset, model, args.seeds), target, source, WITHIN) for dataset, model, target, source in TARGETS
+        ]
         control = get(CONTROL[0], "mlp", CONTROL_SEEDS)
-    missed = not _reaches(control, CONTROL[1])
+    missed = not reaches(control, CONTROL[1], WITHIN)
     claim = Claim(
         name="datasets",
         statement="Test metric at best validation, mean ± std over seeds 0 … 9 (fixed splits or folds where the "
@@ -52,43 +50,12 @@ def main() -> int:
         command="python benchmarks/claims/datasets.py",
         result="; ".join(f"{r['dataset']} {r['model']} {r['test_percent']} (target {r['target']})" for r in rows),
         rows=rows,
-        passed=all(row["within"] == "yes" for row in rows) and missed,
-        commit=", ".join(sorted({row["commit"] for row in rows})),
+        passed=all(each["within"] == "yes" for each in rows) and missed,
+        commit=", ".join(sorted({each["commit"] for each in rows})),
         control=f"an MLP misses the target of minesweeper ({100 * control.test_mean:.2f}): {'yes' if missed else 'NO'}",
     )
-    (write if all(row["seeds"] == 10 for row in rows) else show)(claim)
+    (write if all(each["seeds"] == 10 for each in rows) else show)(claim)
     return 0 if claim.passed else 1
-
-
-def _run(dataset: str, model: str, seeds: int, out: Path) -> Summary:
-    return summarise(run_benchmark(dataset, model, seeds=range(seeds), device="cpu", out=out))
-
-
-def _reaches(summary: Summary, target: float) -> bool:
-    # one-sided: better than published is not a failure to reproduce
-    return 100 * summary.test_mean >= target - WITHIN
-
-
-def _stored(folder: Path) -> Callable[[str, str, int], Summary]:
-    recipes = [r for r in find_runs([folder]) if r.results and not r.spec["overrides"]]
-    runs = {(r.spec["dataset"], r.spec["model"]): summarise(r) for r in recipes}
-    return lambda dataset, model, seeds: runs[dataset, model]
-
-
-def _row(summary: Summary, target: float, source: str) -> dict[str, Any]:
-    return {
-        "dataset": summary.dataset,
-        "model": summary.model,
-        "metric": summary.metric,
-        "test_percent": f"{100 * summary.test_mean:.2f} ± {100 * (summary.test_std or 0):.2f}",
-        "target": target,
-        "source": source,
-        "within": "yes" if _reaches(summary, target) else "no",
-        "seeds": len(summary.seeds),
-        "commit": summary.commit,
-        "epochs_run": summary.epochs_run,
-        "wall_seconds": round(summary.wall_seconds, 1),
-    }
 
 
 if __name__ == "__main__":
