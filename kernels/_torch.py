@@ -239,7 +239,7 @@ def _gat_scores(
 
 def _leaky_slope(activated: Tensor, slope: float) -> Tensor:
     """The derivative where ``activated = leaky(raw)``, which has the sign of raw: slopes are not negative."""
-    return torch.where(activated > 0, 1.0, slope).to(activated.dtype)
+    return torch.where(activated > 0, activated.new_ones(()), activated.new_full((), slope))
 
 
 def _attend(
