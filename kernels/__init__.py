@@ -12,6 +12,7 @@ from gnnkit.kernels._content_hash import content_hash
 from gnnkit.kernels._csr import group_by, transpose_csr
 from gnnkit.kernels._gather_rows import gather_rows
 from gnnkit.kernels._sddmm import sddmm
+from gnnkit.kernels._segment_matmul import segment_matmul
 from gnnkit.kernels._segment_reduce import segment_reduce
 from gnnkit.kernels._segment_softmax import segment_softmax
 from gnnkit.kernels._spmm import spmm
@@ -21,6 +22,7 @@ __all__ = [
     "sddmm",
     "segment_reduce",
     "segment_softmax",
+    "segment_matmul",
     "gather_rows",
     "group_by",
     "transpose_csr",

@@ -239,6 +239,7 @@ PROMISED: dict[str, list[str]] = {
         "sddmm",
         "segment_reduce",
         "segment_softmax",
+        "segment_matmul",
         "gather_rows",
         "group_by",
         "transpose_csr",

@@ -15,6 +15,7 @@ from torch.testing import assert_close
 from gnnkit.kernels import _csr, _extreme, gather_rows, sddmm, segment_softmax, spmm
 from gnnkit.kernels._gather_rows import gather_op
 from gnnkit.kernels._sddmm import sddmm_op
+from gnnkit.kernels._segment_matmul import matmul_op, outer_op
 from gnnkit.kernels._segment_softmax import softmax_backward_op, softmax_op
 from gnnkit.kernels._spmm import spmm_op
 
@@ -62,6 +63,8 @@ CASES: dict[str, tuple[Any, Callable[[], tuple[Any, ...]]]] = {
         softmax_backward_op,
         lambda: (rows(5, 2, grad=False), rows(5, 2, grad=False), INDPTR),
     ),
+    "segment_matmul": (matmul_op, lambda: (rows(5, 2, 3), INDPTR, rows(3, 2, 3, 4))),
+    "segment_outer": (outer_op, lambda: (rows(5, 2, 3), INDPTR, rows(5, 2, 4))),
     "gather_rows": (gather_op, lambda: (rows(4, 3), torch.tensor([3, 0, 3]))),
     "group_by": (_csr._group_by, lambda: (INDICES, 4)),
     "row_of_entry": (_csr.row_of_entry, lambda: (INDPTR, INDICES)),
