@@ -59,7 +59,7 @@ ALLOWED: dict[str, set[str]] = {
 HOMES: dict[str, str] = {"numba": "gnnkit.kernels._loops", "llvmlite": "gnnkit.kernels._loops"}
 # packages that need not be installed: one module only may import them, and only when they are used
 OPTIONAL_HOMES: dict[str, str] = {
-    "cupy": "gnnkit.kernels._cupy",
+    "cupy": "gnnkit.kernels._launch",
     "dgl": "gnnkit.interop",
     "networkx": "gnnkit._convert",
     "ogb": "gnnkit.datasets._ogb",
@@ -166,7 +166,7 @@ def test_imports_point_one_way(module: str) -> None:
         ("gnnkit.kernels._spmm", "from gnnkit import Adjacency"),
         ("gnnkit.kernels._numba", "import numba"),
         ("gnnkit.kernels._numba", "from numba.core import types"),
-        ("gnnkit.kernels._cupy", "import cupy"),
+        ("gnnkit.kernels._launch", "import cupy"),
         ("gnnkit.data._stores", "def read():\n    import cupy"),
         ("gnnkit.data._stores", "from gnnkit.nn import layer"),
         ("gnnkit.data._stores", "from ..nn import layer"),
@@ -192,7 +192,7 @@ def test_an_import_that_points_the_other_way_is_seen(module: str, source: str) -
     ("module", "source"),
     [
         ("gnnkit.kernels._loops", "import numba"),
-        ("gnnkit.kernels._cupy", "def launch():\n    import cupy"),
+        ("gnnkit.kernels._launch", "def launch():\n    import cupy"),
         ("gnnkit.interop", "def f():\n    require('dgl', 'dgl')"),
         ("gnnkit.adjacency", "if TYPE_CHECKING:\n    import networkx"),
         ("gnnkit.data._stores", "from ._splits import Split\nfrom ..kernels import spmm\nimport torch"),

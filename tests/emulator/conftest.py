@@ -1,0 +1,76 @@
+"""The machine under the launcher, graphs of every awkward shape, and how close to the reference is close enough."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from gnnkit.kernels import _cupy, _launch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from graphs import GRAPHS, SMALL_CHUNK, Graph, make
+from machine import Machine, build, missing
+
+TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-14, torch.float16: 2e-3, torch.bfloat16: 1e-2}
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where programs are built."""
+    if reason := missing():
+        pytest.skip(f"the emulator {reason}")
+    return tmp_path_factory.mktemp("emulator")
+
+
+class Programs(dict[str, Path]):
+    """The programs, each built when its source is first used."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __missing__(self, source: str) -> Path:
+        self[source] = build(self.folder, source, _cupy._instances()[source])
+        return self[source]
+
+
+@pytest.fixture(scope="session")
+def shared_machine(folder: Path) -> Iterator[Machine]:
+    """One machine for all tests."""
+    machine = Machine(Programs(folder))
+    yield machine
+    machine.stop()
+
+
+@pytest.fixture
+def machine(shared_machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    """Have the backend's launches run on the CPU, on memory that holds NaN where nothing was written."""
+    monkeypatch.setattr(_launch, "run", shared_machine.run)
+    monkeypatch.setattr(_cupy, "CHUNK", SMALL_CHUNK)  # so that small graphs have hubs
+    shared_machine.reset()
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)  # fills fresh memory, see torch.utils.deterministic
+    yield shared_machine
+    torch.use_deterministic_algorithms(before)
+
+
+@pytest.fixture(params=GRAPHS)
+def awkward(request: pytest.FixtureRequest) -> Graph:
+    """Every awkward graph in turn."""
+    return make(request.param)
+
+
+@pytest.fixture
+def close() -> Callable[[Tensor, Tensor, Tensor], None]:
+    """Compare with a result in float64, allowing for the rounding of the terms that were added."""
+
+    def compare(actual: Tensor, expected: Tensor, scale: Tensor) -> None:
+        error = (actual.double() - expected).abs()
+        assert not error.isnan().any()
+        assert (error <= TOLERANCE[actual.dtype] * (scale + 1e-30)).all(), (error / (scale + 1e-30)).max()
+
+    return compare
