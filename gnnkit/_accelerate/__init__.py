@@ -7,7 +7,7 @@ from typing import TypeVar
 from torch import nn
 from torch_geometric.nn.conv import MessagePassing
 
-from gnnkit._accelerate._layer import FastLayer, convert, refusal, revert
+from gnnkit._accelerate._layer import FastLayer, convert, refusal, remark, revert
 from gnnkit._accelerate._mixins import mixin_of
 
 __all__ = ["accelerate"]
@@ -73,7 +73,7 @@ def accelerate(module: Module, *, undo: bool = False, verbose: bool = False) -> 
             lines.append(f"{what}: left as it is, it {reason}")
         else:
             convert(layer, mixin_of(type(layer)))
-            lines.append(f"{what}: accelerated")
+            lines.append(f"{what}: accelerated{remark(layer)}")
     if verbose:
         print("\n".join(lines or ["no PyG layers"]))
     return module

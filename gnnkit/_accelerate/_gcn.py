@@ -11,7 +11,7 @@ from torch_geometric.nn.conv.gcn_conv import gcn_norm
 from gnnkit._accelerate import _cache
 from gnnkit._accelerate._cache import CACHE, Values
 from gnnkit._accelerate._layer import FastLayer, is_fast
-from gnnkit._accelerate._propagate import FixedProduct, aggregate
+from gnnkit._accelerate._products import FixedProduct, aggregate
 from gnnkit._accelerate._rows import FLOATS
 from gnnkit.adjacency import Adjacency
 from gnnkit.kernels import content_hash

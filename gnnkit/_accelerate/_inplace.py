@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.modules.module import _has_any_global_hook
 from torch_geometric.nn import Linear
 
+from gnnkit._accelerate._aggregation import REDUCES
 from gnnkit._accelerate._layer import FastLayer, is_fast
-from gnnkit._accelerate._propagate import REDUCES
 from gnnkit._accelerate._rows import FLOATS
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -11,10 +12,21 @@ from torch.nn.modules.module import _has_any_global_hook
 from torch.utils.checkpoint import _StopRecomputationError
 from torch_geometric.nn.conv import MessagePassing
 
-from gnnkit._accelerate._propagate import REDUCES, Call
+from gnnkit._accelerate._aggregation import is_served
+from gnnkit._accelerate._propagate import Call
+from gnnkit._accelerate._rebound import rebound_class
 
-_INTERNALS = ("aggregate", "_check_input", "_collect", "_index_select", "_index_select_safe", "_lift", "_set_size")
-_METHODS = {"propagate", "edge_updater", "message", "edge_update", "update", "message_and_aggregate", *_INTERNALS}
+_INTERNALS = ("_check_input", "_collect", "_index_select", "_index_select_safe", "_lift", "_set_size")
+_METHODS = {
+    "propagate",
+    "edge_updater",
+    "message",
+    "edge_update",
+    "update",
+    "message_and_aggregate",
+    "aggregate",
+    *_INTERNALS,
+}
 _HOOKS = tuple(
     f"_{stage}_forward_{kind}"
     for stage in ("propagate", "message", "aggregate", "edge_update")
@@ -30,19 +42,29 @@ class FastLayer(MessagePassing):  # type: ignore[misc]
 
     def propagate(self, edge_index: Any, size: Any = None, **kwargs: Any) -> Any:
         """PyG's ``propagate`` on gnnkit's kernels, or PyG's own for the calls that these do not serve."""
-        if not is_fast(self, edge_index) or (call := Call.of(self, edge_index, size, kwargs)) is None:
+        if not is_fast(self, edge_index) or (call := Call.of(self, self._user_args, edge_index, size, kwargs)) is None:
             return super().propagate(edge_index, size=size, **kwargs)
+        return self._pending_first(call.run)
+
+    def edge_updater(self, edge_index: Any, size: Any = None, **kwargs: Any) -> Any:
+        """PyG's ``edge_updater``, its rows pending."""
+        names = self._edge_user_args
+        if not is_fast(self, edge_index) or (call := Call.of(self, names, edge_index, size, kwargs)) is None:
+            return super().edge_updater(edge_index, size=size, **kwargs)
+        return self._pending_first(call.run_edges)
+
+    def _pending_first(self, run: Callable[..., Any]) -> Any:
         if not type(self).keeps_rows_pending:
-            return call.run(pending=False)
+            return run(pending=False)
         random = torch.get_rng_state()
         try:
-            return call.run(pending=True)
+            return run(pending=True)
         except _StopRecomputationError:  # how a checkpoint ends what it computes again
             raise
         except Exception:
             # Pending rows do not pass through an autograd.Function or TorchScript: gather, here and from now on.
             torch.set_rng_state(random)
-            out = call.run(pending=False)  # what the layer itself refuses, it refuses again
+            out = run(pending=False)  # what the layer itself refuses, it refuses again
             type(self).keeps_rows_pending = False
             return out
 
@@ -86,7 +108,7 @@ def fast_class(layer_class: type[MessagePassing], mixin: type[FastLayer]) -> typ
         "__qualname__": layer_class.__qualname__,
         "__doc__": layer_class.__doc__,
     }
-    made = cast(type[FastLayer], type(layer_class.__name__, (mixin, layer_class), names))
+    made = cast(type[FastLayer], type(layer_class.__name__, (mixin, rebound_class(layer_class)), names))
     return _CLASSES.setdefault((layer_class, mixin), made)
 
 
@@ -133,20 +155,30 @@ def _restore(layer_class: type[MessagePassing]) -> FastLayer:
 def refusal(layer: MessagePassing) -> str | None:
     """Say why a layer cannot be accelerated; None if it can."""
     cls = type(layer)
-    for base in cls.__mro__[: cls.__mro__.index(MessagePassing)]:
-        written = base.__dict__.get("propagate")
-        if written is not None and written is base.__dict__.get("_orig_propagate", written):
-            return "has a propagate of its own"
+    for name in ("propagate", "edge_updater"):
+        for base in cls.__mro__[: cls.__mro__.index(MessagePassing)]:
+            written = base.__dict__.get(name)
+            if written is not None and written is base.__dict__.get(f"_orig_{name}", written):
+                return f"has {_article(name)} of its own"
     for name in _INTERNALS:
         if getattr(cls, name) is not getattr(MessagePassing, name):
-            return f"has {'an' if name[0] == 'a' else 'a'} {name} of its own"
+            return f"has {_article(name)} of its own"
     if patched := _replaced(layer):
         return f"has {', '.join(sorted(patched))} replaced on the instance"
-    if type(layer.aggr_module) not in REDUCES:
-        return f"aggregates by {layer.aggr_module}"
     if layer.node_dim not in (0, -2):
         return f"has its nodes in dimension {layer.node_dim}"
     return None
+
+
+def _article(name: str) -> str:
+    return f"{'an' if name[0] in 'ae' else 'a'} {name}"
+
+
+def remark(layer: MessagePassing) -> str:
+    """Say what of a layer stays PyG's own code."""
+    if type(layer).aggregate is not MessagePassing.aggregate or is_served(layer.aggr_module, 2, 0):
+        return ""
+    return f", but for {layer.aggr_module}"
 
 
 def is_fast(layer: MessagePassing, edge_index: Any) -> bool:
@@ -158,23 +190,30 @@ def is_fast(layer: MessagePassing, edge_index: Any) -> bool:
         and edge_index.dim() == 2
         and edge_index.shape[0] == 2
         and edge_index.dtype in (torch.int64, torch.int32)
+        and is_unwatched(layer)
+    )
+
+
+def is_unwatched(layer: MessagePassing) -> bool:
+    """Whether nobody looks at what a layer does in between, or has put something in its place."""
+    return (
+        not is_transformed()
         and not layer.explain
         and layer.decomposed_layers == 1
-        and type(layer.aggr_module) in REDUCES
         and not any(getattr(layer, hooks) for hooks in _HOOKS)
-        and not _is_watched(layer.aggr_module)
+        and not _has_any_global_hook()  # type: ignore[no-untyped-call]
+        and (layer.aggr_module is None or not any(map(_is_watched, layer.aggr_module.modules())))
         and not _replaced(layer)
-        and not _is_transformed()
     )
 
 
 def _is_watched(module: torch.nn.Module) -> bool:
     """Whether somebody would miss the call of a module, or has put another in its place."""
     hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
-    return any(hooks) or "forward" in module.__dict__ or bool(_has_any_global_hook())  # type: ignore[no-untyped-call]
+    return any(hooks) or "forward" in module.__dict__
 
 
-def _is_transformed() -> bool:
+def is_transformed() -> bool:
     """Whether the call is traced, compiled or differentiated forward: a hash of content has no place there."""
     return (
         torch.compiler.is_compiling()

@@ -1,24 +1,27 @@
 """Rows: the rows of nodes at the ends of edges, not gathered yet.
 
 PyG hands ``x_j`` to a layer's ``message``. Where the message is ``x_j`` itself or ``weight * x_j``, gathering it
-(E rows written and read again) is what makes PyG slow: here it stays a promise, and `spmm` keeps it. Any other
-operation gathers the rows and goes on with an ordinary tensor.
+(E rows written and read again) is what makes PyG slow: here it stays a promise, and `spmm` keeps it. What else
+keeps it one is in `_rules`; any other operation gathers the rows and goes on with an ordinary tensor.
 """
 
 from __future__ import annotations
 
 import weakref
+from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 from torch.utils._pytree import tree_map
 
 from gnnkit._accelerate._cache import Topology
 
+End = Literal["src", "dst"]
 FLOATS = (torch.float32, torch.float64)
-_PRODUCTS = {torch.mul, torch.multiply, Tensor.mul, Tensor.multiply, Tensor.__mul__, Tensor.__rmul__}
+# function -> what it does with promises: a result, or None where they have to be gathered
+RULES: dict[Any, Callable[..., Any]] = {}
 _FACTS = {
     Tensor.size,
     Tensor.dim,
@@ -27,46 +30,34 @@ _FACTS = {
     Tensor.is_floating_point,
     *(getattr(Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim", "layout", "is_cuda")),
 }
+_OPERATORS = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift")
+_WRITERS = {"__setitem__", "__set__", *(f"__i{name}__" for name in _OPERATORS)}
 
 
 class EscapedError(RuntimeError):
     """Rows went where they cannot stay a promise: values or gradients would not be those of a tensor."""
 
 
-class Rows(Tensor):
-    """``weight * table[end of each edge]``, as a tensor whose elements are made when somebody looks at them.
+class Pending(Tensor):
+    """A tensor with one row an edge, whose elements are made when somebody looks at them.
 
     Attributes:
-        table: ``[N, D]`` or ``[N, H, D]``.
         topology: The graph.
-        end: Which node of an edge: ``"src"`` or ``"dst"``.
-        weight: ``[E]`` or ``[E, H]`` in the original edge order, or None.
-        family: References to all the rows of one call.
+        family: References to all the promises of one call.
+        is_view: Whether PyTorch would have made it a view of another, or another a view of it.
     """
 
-    table: Tensor
     topology: Topology
-    end: Literal["src", "dst"]
-    weight: Tensor | None
-    family: list[weakref.ref[Rows]]
+    family: list[weakref.ref[Pending]]
+    is_view: bool
     _gathered: Tensor | None
     _grad_enabled: bool
-    _versions: tuple[int, int]
 
-    @staticmethod
-    def __new__(
-        cls,
-        table: Tensor,
-        topology: Topology,
-        end: Literal["src", "dst"],
-        family: list[weakref.ref[Rows]],
-        weight: Tensor | None = None,
-    ) -> Rows:
-        shape = (topology.adj.num_edges, *table.shape[1:])
-        self: Rows = Tensor._make_wrapper_subclass(cls, shape, dtype=table.dtype, device=table.device)
-        self.table, self.topology, self.end, self.weight, self.family = table, topology, end, weight, family
+    @classmethod
+    def _promise(cls, shape: tuple[int, ...], like: Tensor, topology: Topology, family: list[Any]) -> Any:
+        self = Tensor._make_wrapper_subclass(cls, shape, dtype=like.dtype, device=like.device)
+        self.topology, self.family, self.is_view = topology, family, False
         self._gathered, self._grad_enabled = None, torch.is_grad_enabled()
-        self._versions = _version(table), _version(weight)
         family.append(weakref.ref(self))
         return self
 
@@ -76,10 +67,12 @@ class Rows(Tensor):
         if func in _FACTS:
             with torch._C.DisableTorchFunctionSubclass():
                 return func(*args, **kwargs)
-        if func in _PRODUCTS and len(args) == 2 and not kwargs:
-            product = _product(*args) if isinstance(args[0], Rows) else _product(args[1], args[0])
-            if product is not None:
-                return product
+        rule = RULES.get(func)
+        if rule is not None and (result := rule(*args, **kwargs)) is not None:
+            return result
+        for target in (*args[:1], kwargs.get("out")):
+            if isinstance(target, Pending) and target.is_view and _writes(func, kwargs):
+                raise EscapedError("written in place, and another is a view of it")
         args, kwargs = tree_map(materialised, (args, kwargs))
         return func(*args, **kwargs)
 
@@ -90,57 +83,125 @@ class Rows(Tensor):
         raise EscapedError(f"{func} met rows that were not gathered")
 
     @property
-    def pending(self) -> bool:
-        """Whether nobody has looked at the elements."""
-        return self._gathered is None
+    def is_pending(self) -> bool:
+        """Whether nobody has looked at the elements, and gradients flow as when it was promised."""
+        return self._gathered is None and self._grad_enabled == torch.is_grad_enabled()
+
+    @property
+    @abstractmethod
+    def tracked(self) -> bool:
+        """Whether what it is made of requires gradients."""
+
+    @abstractmethod
+    def make(self) -> Tensor:
+        """Return the elements in memory that nobody else holds."""
 
     def materialise(self) -> Tensor:
         """Return the elements; from then on this is an ordinary tensor, which operations in place change."""
-        tracked = self.table.requires_grad or (self.weight is not None and self.weight.requires_grad)
-        if tracked and self._grad_enabled and not torch.is_grad_enabled():
+        if self._grad_enabled and not torch.is_grad_enabled() and self.tracked:
             raise EscapedError("met without gradients, inside an autograd.Function or torch.no_grad()")
         if self._gathered is None:
-            self.check_unwritten()
             with torch.set_grad_enabled(self._grad_enabled):
-                rows = self.topology.adj.gather(self.table, self.end)
-                if self.weight is not None:
-                    rows = rows * self.weight.view(*self.weight.shape, *[1] * (rows.dim() - self.weight.dim()))
-            self._gathered = rows
+                self._gathered = self.make()
         return self._gathered
+
+
+class Rows(Pending):
+    """``weight * table[end of each edge]``.
+
+    Attributes:
+        table: ``[N, ...]``; with ``batched``, ``[B, N, D]`` (one graph, B tables: PyG's static graphs).
+        end: Which node of an edge: ``"src"`` or ``"dst"``.
+        weight: ``[E]`` or ``[E, H]`` in the original edge order, or None.
+        batched: Whether edges are the second dimension.
+    """
+
+    table: Tensor
+    end: End
+    weight: Tensor | None
+    batched: bool
+    _own: Tensor | None
+    _versions: tuple[int, int]
+
+    @staticmethod
+    def __new__(
+        cls,
+        table: Tensor,
+        topology: Topology,
+        end: End,
+        family: list[weakref.ref[Pending]],
+        weight: Tensor | None = None,
+        batched: bool = False,
+    ) -> Rows:
+        num_edges = topology.adj.num_edges
+        shape = (table.shape[0], num_edges, *table.shape[2:]) if batched else (num_edges, *table.shape[1:])
+        self: Rows = cls._promise(shape, table, topology, family)
+        self.table, self.end, self.weight, self.batched = table, end, weight, batched
+        self._own, self._versions = None, (version(table), version(weight))
+        return self
+
+    def like(self, table: Tensor, weight: Tensor | None = None, is_view: bool = False) -> Rows:
+        """Return rows of another table at the same ends."""
+        self.check_unwritten()
+        out = Rows(table, self.topology, self.end, self.family, weight, self.batched)
+        if is_view:
+            self.is_view = out.is_view = True
+        else:
+            out._own = self._own if table is self.table else table
+        return out
+
+    @property
+    def tracked(self) -> bool:
+        """Whether what it is made of requires gradients."""
+        return self.table.requires_grad or (self.weight is not None and self.weight.requires_grad)
+
+    def make(self) -> Tensor:
+        """Return the elements in memory that nobody else holds."""
+        self.check_unwritten()
+        table = self.table.transpose(0, 1) if self.batched else self.table
+        rows = self.topology.adj.gather(table, self.end)
+        if self.weight is not None:
+            rows = rows * self.weight.view(*self.weight.shape, *[1] * (rows.dim() - self.weight.dim()))
+        return rows.transpose(0, 1).contiguous() if self.batched else rows
+
+    def is_node_level(self, multiplies: bool = False) -> bool:
+        """Whether a function of each row may be computed on the table: no more rows, and the same gradients.
+
+        Args:
+            multiplies: Whether its backward multiplies by elements of the table. A node without edges has
+                gradient 0, which an infinite one would turn into NaN; gathered rows do not hold it.
+        """
+        if not self.is_pending or self.weight is not None or self.batched:
+            return False
+        if self.topology.adj.num_edges < len(self.table) or torch.is_autocast_enabled("cpu"):
+            return False
+        return not multiplies or not torch.is_grad_enabled() or bool(self.table.detach().sum().isfinite())
+
+    def own_table(self) -> Tensor:
+        """Return the table as a backward may keep it: the caller may write on, ``h += conv(h, edge_index)``."""
+        self.check_unwritten()
+        if self._own is None:
+            self._own = self.table.clone() if torch.is_grad_enabled() else self.table
+        return self._own
 
     def check_unwritten(self) -> None:
         """Raise if what the promise is about was written in place since."""
-        if (_version(self.table), _version(self.weight)) != self._versions:
+        if (version(self.table), version(self.weight)) != self._versions:
             raise EscapedError("what the rows are made of was written in place")
 
 
-def _version(tensor: Tensor | None) -> int:
+def materialised(value: Any) -> Any:
+    """Return a promise as an ordinary tensor, and anything else as it is."""
+    return value.materialise() if isinstance(value, Pending) else value
+
+
+def version(tensor: Tensor | None) -> int:
+    """Return how often a tensor was written in place; what counts nothing gives 0."""
     return 0 if tensor is None or tensor.is_inference() else tensor._version
 
 
-def materialised(value: Any) -> Any:
-    """Return rows as an ordinary tensor, and anything else as it is."""
-    return value.materialise() if isinstance(value, Rows) else value
-
-
-def _product(rows: Rows, factor: Any) -> Rows | None:
-    """Multiply rows by one number an edge (and head), if that is what the factor is."""
-    if isinstance(factor, Rows) or type(factor) not in (Tensor, Parameter) or not rows.pending or rows.end != "src":
-        return None
-    if rows._grad_enabled != torch.is_grad_enabled():
-        return None
-    dims = rows.table.dim()
-    # [E, 1] for x [N, D]; [E, 1, 1] or [E, H, 1] for x [N, H, D]
-    fits = factor.dim() == dims and factor.shape[0] == rows.topology.adj.num_edges and factor.shape[-1] == 1
-    if not fits or dims < 2 or factor.dtype != rows.table.dtype or factor.device != rows.table.device:
-        return None
-    if dims == 3 and factor.shape[1] not in (1, rows.table.shape[1]):
-        return None
-    weight = factor.squeeze(-1)
-    weight = weight.squeeze(-1) if dims == 3 and factor.shape[1] == 1 else weight
-    if rows.weight is not None:
-        if rows.weight.dim() != weight.dim():
-            return None
-        weight = rows.weight * weight
-    rows.check_unwritten()
-    return Rows(rows.table, rows.topology, rows.end, rows.family, weight)
+def _writes(func: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether a function may change its first argument."""
+    name = getattr(func, "__name__", "")
+    in_place = (name.endswith("_") and not name.endswith("__")) or name in _WRITERS
+    return in_place or "out" in kwargs or bool(kwargs.get("inplace"))

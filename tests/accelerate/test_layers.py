@@ -237,7 +237,8 @@ def test_equal_on_50_graphs(name: str, dtype: torch.dtype) -> None:
     assert compared >= 25
 
 
-TAKEN = set(CASES) - {"sage several", "sage softmax", "sage mul"}
+# a product of messages is left to PyG; the gradient of what is before it is not
+BACKWARD_ONLY = {"sage mul"}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -247,10 +248,12 @@ def test_the_kernel_ran(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_numba, "spmm", lambda *args: calls.append(1) or original(*args))
     make, takes = CASES[name]
     layer = gnnkit.accelerate(make())
-    assert isinstance(layer, FastLayer) == (name in TAKEN)
+    assert isinstance(layer, FastLayer)
     args, kwargs, _ = arguments(takes, 3, torch.float32)
-    layer(*args, **kwargs)
-    assert bool(calls) == (name in TAKEN)
+    out = layer(*args, **kwargs)
+    assert bool(calls) == (name not in BACKWARD_ONLY)
+    out.sum().backward()
+    assert calls
 
 
 def test_recipes_serve_their_layers_and_plain_subclasses() -> None:

@@ -1,0 +1,60 @@
+"""The functions of PyG that accelerated layers call in ours: graphs are normalised once, `softmax` knows its graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+from torch_geometric.nn.conv.gcn_conv import gcn_norm
+from torch_geometric.utils import (
+    add_remaining_self_loops,
+    add_self_loops,
+    get_laplacian,
+    remove_self_loops,
+    scatter,
+    softmax,
+)
+
+from gnnkit._accelerate._marks import topology_of
+from gnnkit._accelerate._products import reduced
+from gnnkit._accelerate._remembered import Remembered
+from gnnkit._accelerate._rows import FLOATS, Rows, materialised
+
+_REDUCES = {"sum": "sum", "add": "sum", "mean": "mean", "max": "max", "min": "min"}
+
+
+def fast_softmax(src: Any, index: Any = None, ptr: Any = None, num_nodes: Any = None, dim: int = 0) -> Any:
+    """PyG's ``softmax``, by row where the graph of ``index`` is known."""
+    src, topology = materialised(src), topology_of(index)
+    known = topology is not None and ptr is None and num_nodes in (None, topology.adj.num_dst)
+    fits = type(src) is Tensor and src.dtype in FLOATS and src.dim() in (1, 2, 3) and dim in (0, -src.dim())
+    if not (known and fits and len(src) == topology.adj.num_edges):
+        return softmax(src, index, ptr, num_nodes, dim)
+    if src.dim() < 3:
+        return topology.adj.softmax(src)
+    return topology.adj.softmax(src.flatten(1)).view(src.shape)
+
+
+def fast_scatter(src: Any, index: Any, dim: int = 0, dim_size: Any = None, reduce: str = "sum") -> Any:
+    """PyG's ``scatter``, by row where the graph of ``index`` is known."""
+    topology = topology_of(index)
+    served = topology is not None and reduce in _REDUCES and dim_size == topology.adj.num_dst
+    rows = type(src) is Tensor or isinstance(src, Rows)
+    fits = rows and src.dtype in FLOATS and src.dim() > 0 and dim in (0, -src.dim())
+    if served and fits and src.shape[0] == topology.adj.num_edges:
+        return reduced(src, topology, _REDUCES[reduce])
+    return scatter(materialised(src), index, dim, dim_size, reduce)
+
+
+_OF_A_GRAPH = (gcn_norm, get_laplacian, add_self_loops, add_remaining_self_loops, remove_self_loops)
+_ON_EDGES: dict[Callable[..., Any], Callable[..., Any]] = {softmax: fast_softmax, scatter: fast_scatter}
+# PyG's function -> ours
+shared: dict[Callable[..., Any], Callable[..., Any]] = {
+    **_ON_EDGES,
+    **{function: Remembered(function, share=True) for function in _OF_A_GRAPH},
+}
+copied: dict[Callable[..., Any], Callable[..., Any]] = {
+    **_ON_EDGES,
+    **{function: Remembered(function, share=False) for function in _OF_A_GRAPH},
+}
