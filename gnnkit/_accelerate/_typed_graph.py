@@ -13,16 +13,14 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 from torch.nn import Parameter
-from torch_geometric.nn.aggr import MaxAggregation, MeanAggregation, MinAggregation, SumAggregation
 
 from gnnkit._accelerate import _cache
 from gnnkit._accelerate._cache import CACHE
 from gnnkit._accelerate._layer import FastLayer, is_fast
+from gnnkit._accelerate._products import FixedProduct
 from gnnkit.kernels import content_hash, group_by, segment_matmul, spmm, transpose_csr
 
 Made = TypeVar("Made")
-Csr = tuple[Tensor, Tensor, Tensor | None]  # indptr, indices, values
-REDUCES = {SumAggregation: "sum", MeanAggregation: "mean", MaxAggregation: "max", MinAggregation: "min"}
 
 
 def is_plain(*values: Any) -> bool:
@@ -104,7 +102,7 @@ class SparseMatrix:
             with torch.inference_mode(False):
                 self._t_values = self.values.index_select(0, t_perm)
         matrices = (self.indptr, self.indices, self.values), (t_indptr, t_indices, self._t_values)
-        out: Tensor = _Product.apply(x, *matrices)  # type: ignore[no-untyped-call]
+        out: Tensor = FixedProduct.apply(x, *matrices)  # type: ignore[no-untyped-call]
         return out
 
     def extreme(self, x: Tensor, reduce: str) -> Tensor:
@@ -127,23 +125,6 @@ class SparseMatrix:
         """With the transpose."""
         value_bytes = 0 if self.values is None else 2 * self.values.element_size()
         return self.indices.numel() * (16 + value_bytes) + 8 * sum(self.shape)
-
-
-class _Product(torch.autograd.Function):
-    """The product with a matrix of constants, whose transpose has its values in order beforehand."""
-
-    @staticmethod
-    def forward(x: Tensor, matrix: Csr, transpose: Csr) -> Tensor:
-        indptr, indices, values = matrix
-        return spmm(indptr, indices, x, values)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, ctx.matrix, ctx.transpose = inputs
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        return _Product.apply(grad, ctx.transpose, ctx.matrix), None, None  # type: ignore[no-untyped-call]
 
 
 class TypedSum:

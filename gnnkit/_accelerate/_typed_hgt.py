@@ -12,10 +12,11 @@ from torch import Tensor
 from torch_geometric.nn.dense import HeteroLinear
 
 from gnnkit._accelerate import _cache
+from gnnkit._accelerate._aggregation import REDUCES
 from gnnkit._accelerate._layer import FastLayer, _is_watched, is_fast
 from gnnkit._accelerate._rows import FLOATS
 from gnnkit._accelerate._typed_edges import TypedEdges
-from gnnkit._accelerate._typed_graph import REDUCES, is_plain, lasting, remembered
+from gnnkit._accelerate._typed_graph import is_plain, lasting, remembered
 from gnnkit.kernels import sddmm, segment_matmul, segment_softmax, spmm
 
 

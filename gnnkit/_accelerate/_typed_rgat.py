@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.nn import Linear
 
+from gnnkit._accelerate._aggregation import REDUCES
 from gnnkit._accelerate._layer import FastLayer, _is_watched
 from gnnkit._accelerate._rows import FLOATS
 from gnnkit._accelerate._typed_edges import TypedEnds
-from gnnkit._accelerate._typed_graph import REDUCES, is_plain, is_typed, lasting, remembered, typed_key
+from gnnkit._accelerate._typed_graph import is_plain, is_typed, lasting, remembered, typed_key
 from gnnkit.kernels import segment_matmul, segment_softmax, spmm
 
 _MODS = ("additive", "scaled", "f-additive", "f-scaled")

@@ -8,9 +8,10 @@ import torch
 import torch_geometric.typing
 from torch import Tensor
 
+from gnnkit._accelerate._aggregation import REDUCES
 from gnnkit._accelerate._layer import FastLayer
 from gnnkit._accelerate._rows import FLOATS
-from gnnkit._accelerate._typed_graph import REDUCES, is_plain, is_typed, typed_lookup, typed_sum
+from gnnkit._accelerate._typed_graph import is_plain, is_typed, typed_lookup, typed_sum
 
 
 class FastRGCN(FastLayer):

@@ -40,6 +40,15 @@ CASES: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     "rgcn ids": (lambda: RGCNConv(N, OUT, R, num_bases=3), "none", ""),
     "rgcn some ids": (lambda: RGCNConv(2 * N, OUT, R, aggr="sum"), "ids", ""),
     "rgcn ids, pair": (lambda: RGCNConv((N, N), OUT, R), "none pair", ""),
+    "fast rgcn": (lambda: FastRGCNConv(WIDTH, OUT, R), "x", ""),
+    "fast rgcn sum, bases": (lambda: FastRGCNConv(WIDTH, OUT, R, num_bases=2, aggr="add", bias=False), "x", ""),
+    "fast rgcn blocks, pair": (
+        lambda: FastRGCNConv((WIDTH, 5), OUT, R, num_blocks=2, root_weight=False),
+        "pair",
+        "",
+    ),
+    "fast rgcn ids": (lambda: FastRGCNConv(N, OUT, R), "none", ""),
+    "fast rgcn some ids": (lambda: FastRGCNConv(2 * N, OUT, R, num_bases=2), "ids", ""),
     "rgat": (lambda: RGATConv(WIDTH, OUT, R), "x", ""),
     "rgat bases, attributes, dropout": (
         lambda: RGATConv(WIDTH, OUT, R, num_bases=2, heads=2, edge_dim=EDGE, dropout=0.3),
@@ -310,7 +319,7 @@ def test_a_graph_is_built_once_and_known_by_its_content(name: str) -> None:
     assert CACHE.misses == 2
 
 
-@pytest.mark.parametrize("name", ["rgcn", "rgcn max", "rgcn ids", "rgat within", "hgt"])
+@pytest.mark.parametrize("name", ["rgcn", "rgcn max", "rgcn ids", "fast rgcn", "rgat within", "hgt"])
 def test_first_seen_in_inference_then_trained(name: str) -> None:
     if name == "hgt":
         plain: Any = HGT[name]()
@@ -338,6 +347,7 @@ def layers() -> dict[str, tuple[nn.Module, tuple[Any, ...]]]:
     args = torch.randn(N, WIDTH), edge_index, relation
     made: dict[str, tuple[nn.Module, tuple[Any, ...]]] = {
         "rgcn": (RGCNConv(WIDTH, OUT, R), args),
+        "fast rgcn": (FastRGCNConv(WIDTH, OUT, R, num_bases=2), args),
         "rgat": (RGATConv(WIDTH, OUT, R, heads=2), args),
     }
     return made | {"hgt": (HGT["hgt"](), typed_graph(1, torch.float32, dict.fromkeys(NODES, OUT)))}
@@ -348,7 +358,7 @@ def same(actual: Any, expected: Any) -> None:
 
 
 @pytest.mark.parametrize("how", ["deepcopy", "copy", "pickle", "torch.save"])
-@pytest.mark.parametrize("name", ["rgcn", "rgat", "hgt"])
+@pytest.mark.parametrize("name", ["rgcn", "fast rgcn", "rgat", "hgt"])
 def test_copies_are_fast_and_plain_layers_stay_plain(name: str, how: str, calls: dict[str, int]) -> None:
     plain, args = layers()[name]
     fast = gnnkit.accelerate(copy.deepcopy(plain))
@@ -382,7 +392,7 @@ def test_what_was_taken_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     gnnkit.accelerate(
         nn.ModuleDict({key.replace(" ", "_"): layer for key, (layer, _) in layers().items()}), verbose=True
     )
-    assert [line.split(": ")[1] for line in capsys.readouterr().out.splitlines()] == ["accelerated"] * 3
+    assert [line.split(": ")[1] for line in capsys.readouterr().out.splitlines()] == ["accelerated"] * 4
 
 
 def test_subclasses_that_say_something_else_are_not_mistaken(calls: dict[str, int]) -> None:
@@ -390,7 +400,11 @@ def test_subclasses_that_say_something_else_are_not_mistaken(calls: dict[str, in
         def message(self, x_j: Tensor, edge_type_ptr: Tensor | None) -> Tensor:
             return 2 * x_j
 
-    for cls in (Twice,):
+    class Reversed(FastRGCNConv):
+        def aggregate(self, inputs: Tensor, edge_type: Tensor, index: Tensor, dim_size: int | None = None) -> Tensor:
+            return super().aggregate(-inputs, edge_type, index, dim_size)
+
+    for cls in (Twice, Reversed):
         plain = cls(WIDTH, OUT, R)
         args = layers()["rgcn"][1]
         same(gnnkit.accelerate(copy.deepcopy(plain))(*args), plain(*args))
