@@ -15,7 +15,6 @@ from gnnkit._accelerate._aggregation import is_served
 from gnnkit._accelerate._propagate import Call
 from gnnkit._accelerate._rebound import rebound_class
 from gnnkit._accelerate._watch import INTERNALS, is_unwatched, replaced
-from gnnkit._accelerate._watch import is_watched as _is_watched  # noqa: F401 (the typed layers' name for it)
 
 
 class FastLayer(MessagePassing):  # type: ignore[misc]

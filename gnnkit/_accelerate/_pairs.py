@@ -117,7 +117,7 @@ def linear_of_joined(x: Joined, weight: Tensor, bias: Tensor | None) -> Tensor |
     if weight.dim() != 2 or weight.shape[1] != x.shape[-1] or weight.dtype != x.dtype:
         return None
     x.check_unwritten()
-    blocks = weight.split([part.shape[-1] for part in x.parts], dim=1)
+    blocks = torch.split(weight, [part.shape[-1] for part in x.parts], dim=1)
     tables: dict[str, Tensor] = {}
     of_edges: Tensor | None = None
     for part, block in zip(x.parts, blocks, strict=True):
