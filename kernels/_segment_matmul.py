@@ -166,7 +166,8 @@ class _Tiny:
     def pad(self, x: Tensor) -> Tensor:
         """``[N, H, K]`` to ``[G, S, H, K]``."""
         padded = x.new_zeros(len(self.groups) * self.size, *x.shape[1:])
-        return padded.index_copy_(0, self.slots, x.index_select(0, self.rows)).unflatten(0, (-1, self.size))
+        padded.index_copy_(0, self.slots, x.index_select(0, self.rows))
+        return padded.view(len(self.groups), self.size, *x.shape[1:])
 
     def unpad(self, padded: Tensor, out: Tensor) -> None:
         """``[G, S, H, M]`` into rows of ``[N, H, M]``."""
@@ -178,6 +179,6 @@ def _tiny(bounds: list[int], matrix_bytes: int) -> Iterator[_Tiny]:
     ptr = torch.tensor(bounds)
     count = ptr.diff()
     groups = ((count > 0) & (count <= _TINY)).nonzero().squeeze(1)
-    for chunk in groups.split(max(1, _CHUNK_BYTES // max(matrix_bytes, 1))):
+    for chunk in torch.split(groups, max(1, _CHUNK_BYTES // max(matrix_bytes, 1))):
         if len(chunk):
             yield _Tiny(chunk, ptr[chunk], count[chunk])

@@ -13,10 +13,11 @@ from torch_geometric.nn.dense import HeteroLinear
 
 from gnnkit._accelerate import _cache
 from gnnkit._accelerate._aggregation import REDUCES
-from gnnkit._accelerate._layer import FastLayer, _is_watched, is_fast
+from gnnkit._accelerate._layer import FastLayer, is_fast
 from gnnkit._accelerate._rows import FLOATS
 from gnnkit._accelerate._typed_edges import TypedEdges
-from gnnkit._accelerate._typed_graph import is_plain, lasting, remembered
+from gnnkit._accelerate._typed_graph import in_range, is_plain, lasting, remembered
+from gnnkit._accelerate._watch import is_watched
 from gnnkit.kernels import sddmm, segment_matmul, segment_softmax, spmm
 
 
@@ -50,7 +51,7 @@ class FastHGT(FastLayer):
             and all(key[0] in present and key[-1] in present for key in edge_index_dict)
             and all(p.dtype == dtype for p in self.parameters())
             and all(p.shape == (1, self.heads) for p in self.p_rel.values())
-            and all(type(m) is HeteroLinear and m.bias is None and not _is_watched(m) for m in (self.k_rel, self.v_rel))
+            and all(type(m) is HeteroLinear and m.bias is None and not is_watched(m) for m in (self.k_rel, self.v_rel))
             and self.flow == "source_to_target"
             and REDUCES.get(type(self.aggr_module)) == "sum"
             and not torch.is_autocast_enabled("cpu")
@@ -70,7 +71,7 @@ class FastHGT(FastLayer):
         alpha = segment_softmax(scores, adj.indptr)
         del scores
         out = spmm(adj.indptr, adj.indices, values, alpha, transpose=transpose).flatten(1)
-        parts = dict(zip(sizes, out.split(list(sizes.values())), strict=True))
+        parts = dict(zip(sizes, torch.split(out, list(sizes.values())), strict=True))
         return self._mixed({key: part for key, part in parts.items() if key in self.dst_node_types}, x_dict)
 
     def _related(
@@ -78,10 +79,11 @@ class FastHGT(FastLayer):
     ) -> Tensor:
         """``[P, H, C]``: rows of sources through the matrices of their relations and heads."""
         numbers = torch.tensor([self.edge_types_map[key] for key in relations])
-        # [H R, C, C] as PyG keeps them
-        matrices = weight.unflatten(0, (self.heads, -1)).transpose(0, 1).index_select(0, numbers)
+        # PyG keeps them as [H R, C, C]
+        matrices = weight.view(self.heads, -1, *weight.shape[1:]).transpose(0, 1).index_select(0, numbers)
         matrices = matrices if scale is None else matrices * scale[:, :, None, None]
-        return segment_matmul((edges.sources.gather @ rows).unflatten(1, (self.heads, -1)), edges.sources.ptr, matrices)
+        gathered = edges.sources.gather @ rows
+        return segment_matmul(gathered.view(len(gathered), self.heads, -1), edges.sources.ptr, matrices)
 
     def _mixed(self, out_dict: dict[str, Tensor], x_dict: Any) -> dict[str, Tensor]:
         """What PyG does to the sums: a dense layer, and the input through a gate where it is as wide."""
@@ -110,8 +112,7 @@ def _graph(edge_index_dict: dict[Any, Tensor], sizes: dict[str, int]) -> TypedEd
         columns = []
         for name, edges, size in zip(edge_index_dict, lasting(*edge_index_dict.values()), ends, strict=True):
             for end, bound in zip(edges, size, strict=True):
-                if end.numel() and not 0 <= int(end.min()) <= int(end.max()) < bound:
-                    raise ValueError(f"edge_index: expected ids in [0, {bound}) (got {end.min()} to {end.max()})")
+                in_range(end, bound)
             columns.append(edges + torch.tensor([[offset[name[0]]], [offset[name[-1]]]]))
         src, dst = torch.cat(columns, dim=1)
         counts = torch.tensor([edges.shape[1] for edges in columns])

@@ -10,10 +10,11 @@ from torch import Tensor
 from torch_geometric.nn import Linear
 
 from gnnkit._accelerate._aggregation import REDUCES
-from gnnkit._accelerate._layer import FastLayer, _is_watched
+from gnnkit._accelerate._layer import FastLayer
 from gnnkit._accelerate._rows import FLOATS
 from gnnkit._accelerate._typed_edges import TypedEnds
 from gnnkit._accelerate._typed_graph import is_plain, is_typed, lasting, remembered, typed_key
+from gnnkit._accelerate._watch import is_watched
 from gnnkit.kernels import segment_matmul, segment_softmax, spmm
 
 _MODS = ("additive", "scaled", "f-additive", "f-scaled")
@@ -45,7 +46,7 @@ class FastRGAT(FastLayer):
             return False
         if edge_attr is not None:
             linear = self.lin_edge
-            if type(linear) is not Linear or _is_watched(linear) or linear.bias is not None:
+            if type(linear) is not Linear or is_watched(linear) or linear.bias is not None:
                 return False
             if not is_plain(edge_attr) or edge_attr.dtype != x.dtype or edge_attr.dim() not in (1, 2):
                 return False
@@ -57,7 +58,7 @@ class FastRGAT(FastLayer):
             and x.shape[1] == self.in_channels
             and self.num_relations > 0
             and REDUCES.get(type(self.aggr_module)) == "sum"
-            and not _is_watched(self.activation)
+            and not is_watched(self.activation)
         )
 
     def _edges(self, x: Tensor, edge_index: Tensor, edge_type: Tensor) -> TypedEnds:
@@ -119,7 +120,7 @@ class FastRGAT(FastLayer):
         out = torch.stack(sums, dim=2)
         if self.mod == "additive":
             total = spmm(adj.indptr, adj.indices, values, transpose=edges.transpose)
-            return out + (self.w * total).unsqueeze(2)
+            out = out + (self.w * total).unsqueeze(2)
         if self.mod in ("scaled", "f-scaled"):
             degree = adj.in_degree().to(out.dtype).unsqueeze(1)  # [N, 1]
             if self.mod == "scaled":

@@ -11,7 +11,8 @@ from torch import Tensor
 from gnnkit._accelerate._aggregation import REDUCES
 from gnnkit._accelerate._layer import FastLayer
 from gnnkit._accelerate._rows import FLOATS
-from gnnkit._accelerate._typed_graph import is_plain, is_typed, typed_lookup, typed_sum
+from gnnkit._accelerate._typed_graph import is_plain, is_typed
+from gnnkit._accelerate._typed_sum import typed_lookup, typed_sum
 
 
 class FastRGCN(FastLayer):
@@ -75,7 +76,8 @@ class FastRGCN(FastLayer):
             return typed_sum(edge_index, edge_type, sizes, self.num_relations, reduce, dtype)(src, weight)
         shape = self.num_relations, self.in_channels_l
         matrix = typed_lookup(edge_index, edge_type, self._ids(src), sizes, shape, reduce, dtype)
-        return matrix @ weight.view(-1, self.out_channels)
+        out: Tensor = matrix @ weight.view(-1, self.out_channels)
+        return out
 
     def _ids(self, src: Tensor) -> Tensor:
         """``[N_src]``: which row of a relation's weight a source is."""

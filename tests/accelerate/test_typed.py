@@ -17,7 +17,8 @@ from torch_geometric.nn import FastRGCNConv, HGTConv, RGATConv, RGCNConv
 import gnnkit
 from gnnkit._accelerate._cache import CACHE
 from gnnkit._accelerate._layer import FastLayer
-from gnnkit._accelerate._typed_graph import Pairs, TypedSum
+from gnnkit._accelerate._typed_graph import Pairs
+from gnnkit._accelerate._typed_sum import TypedSum
 from gnnkit.kernels import _numba
 
 N, R, WIDTH, OUT, EDGE = 8, 4, 6, 4, 3
@@ -282,9 +283,9 @@ def test_rows_are_distinct_pairs_of_the_end_that_has_fewer() -> None:
     # relation 0: one source, many destinations; relation 1: many sources, one destination; relation 2: none
     edge_index = torch.tensor([[0, 0, 0, 0, 1, 2, 3, 3], [1, 2, 3, 3, 0, 0, 0, 0]])
     relation = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
-    made = TypedSum(edge_index, relation, (4, 4), 3, "mean", torch.float64)
+    made = TypedSum(tuple(edge_index), relation, (4, 4), 3, "mean", torch.float64)
     assert made.ptr.tolist() == [0, 1, 2, 2]
-    late = TypedSum(edge_index, relation, (4, 4), 3, "max", torch.float64)
+    late = TypedSum(tuple(edge_index), relation, (4, 4), 3, "max", torch.float64)
     assert late.ptr.tolist() == [0, 3, 4, 4]  # an extreme comes before the product: pairs of destinations only
 
 
@@ -433,6 +434,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], tuple[Any, ...]]] = {
     "a node too large": (lambda: RGCNConv(WIDTH, OUT, R), (X, EDGES + 2, TYPES)),
     "a negative node": (lambda: RGATConv(WIDTH, OUT, R), (X, EDGES - 1, TYPES)),
     "an id too large": (lambda: RGCNConv(N - 1, OUT, R), (torch.arange(N), EDGES, TYPES)),
+    "a node too large for ids": (lambda: RGCNConv(N, OUT, R), (None, EDGES + 2, TYPES)),
     "a node beyond the ids": (lambda: FastRGCNConv(2, OUT, R, root_weight=False), (torch.arange(N), EDGES, TYPES)),
     "ids for blocks": (lambda: RGCNConv(WIDTH, OUT, R, num_blocks=2), (torch.arange(WIDTH), EDGES, TYPES)),
     "ids for attention": (lambda: RGATConv(WIDTH, OUT, R), (torch.arange(N), EDGES, TYPES)),
