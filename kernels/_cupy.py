@@ -33,7 +33,7 @@ def extreme_ties(indptr: Tensor, indices: Tensor, x: Tensor, weight: Tensor | No
     x, weight, extreme = plain(x), plain(weight), plain(extreme)
     out = torch.empty_like(extreme)
     walk = Walk(indptr, indices, len(x), x.shape[1:], x.dtype, x, extreme, out)
-    walk.reduce("extreme.cu", "extreme_ties", out, x, extreme, weight, len(x))
+    walk.reduce("extreme.cu", "extreme_ties", out, x, extreme, weight)
     return out
 
 
@@ -51,7 +51,7 @@ def spmm_masked(
     z, values, x, extreme, weight = plain(z), plain(values), plain(x), plain(extreme), plain(weight)
     out = z.new_empty(indptr.numel() - 1, *z.shape[1:])
     walk = Walk(indptr, indices, len(z), z.shape[1:], z.dtype, z, x, extreme, out)
-    walk.reduce("extreme.cu", "spmm_masked", out, x, extreme, weight, len(x), z, values, int(to_src))
+    walk.reduce("extreme.cu", "spmm_masked", out, x, extreme, weight, z, values, int(to_src))
     return out
 
 
@@ -69,7 +69,7 @@ def sddmm_masked(
     a, b, x, extreme, weight = plain(a), plain(b), plain(x), plain(extreme), plain(weight)
     out = a.new_empty(indices.numel(), a.shape[1])
     walk = Walk(indptr, indices, len(b), b.shape[1:], a.dtype, a, b, x, extreme)
-    walk.entries("sddmm.cu", "sddmm_masked", out, a, b, x, extreme, weight, len(x))
+    walk.entries("sddmm.cu", "sddmm_masked", out, a, b, x, extreme, weight)
     return out
 
 

@@ -66,6 +66,8 @@ class Walk:
         self.indices = plain(indices)
         self.rows, self.num_cols = indptr.numel() - 1, num_cols
         self.num_entries = num_cols if indices is None else indices.numel()
+        if self.num_entries and not num_cols:
+            raise ValueError(f"indices: expected no entries where there is no row to read (got {self.num_entries})")
         if os.environ.get("GNNKIT_CHECK") == "1":
             _check.csr_pointers(indptr, self.num_entries)
             if indices is not None:

@@ -10,11 +10,11 @@ struct Ties : RowJob<T, V> {
     typedef typename Number<T>::Wide A;
     Mask<T, V> mask;
 
-    __device__ void absorb(A* acc, const Place& at, i64 row, i64 entry) const {
-        A wins[V];
-        mask.of(wins, this->graph, at.feature, at.head, entry, this->graph.indices[entry], row);
+    __device__ void read(typename RowJob<T, V>::Term& term, const Place& at, i64 row, i64 entry, i64 id) const {
+        const Graph& graph = this->graph;
+        mask.of(term.item, graph, at.feature, at.head, entry, graph.or_first(id), row);
 #pragma unroll
-        for (int v = 0; v < V; v++) acc[v] += wins[v];
+        for (int v = 0; v < V; v++) term.item[v] = graph.or_nan(id, term.item[v]);
     }
     __device__ void finish(A* acc, const Place& at, i64 row, i64, i64, A*) const {
         A best[V];
@@ -34,16 +34,14 @@ struct Masked : RowJob<T, V> {
     const T *z, *values;
     bool to_src;
 
-    __device__ void absorb(A* acc, const Place& at, i64 row, i64 entry) const {
+    __device__ void read(typename RowJob<T, V>::Term& term, const Place& at, i64 row, i64 entry, i64 id) const {
         const Graph& graph = this->graph;
-        i64 col = graph.indices[entry];
-        A wins[V], other[V], value = or_one(values, entry * graph.heads + at.head);
-        if (graph.knows(col)) {
-            mask.of(wins, graph, at.feature, at.head, entry, to_src ? row : col, to_src ? col : row);
-            load<V>(z + col * graph.features + at.feature, other);
-        }
+        i64 col = graph.or_first(id);
+        A wins[V], value = graph.or_nan(id, or_one(values, entry * graph.heads + at.head));
+        mask.of(wins, graph, at.feature, at.head, entry, to_src ? row : col, to_src ? col : row);
+        load<V>(z + col * graph.features + at.feature, term.item);
 #pragma unroll
-        for (int v = 0; v < V; v++) acc[v] += graph.knows(col) ? value * other[v] * wins[v] : not_a_number<A>();
+        for (int v = 0; v < V; v++) term.item[v] = value * term.item[v] * wins[v];
     }
 };
 

@@ -10,7 +10,14 @@ struct Graph {
     int span;                     // lanes side by side along the features, a power of two
     i64 chunk;                    // a row of more entries is a hub
 
+    // An id that is none reads row 0 and makes NaN of it: no branch, so that the reads of several entries overlap. The host
+    // has seen that there is a row 0.
     __device__ bool knows(i64 col) const { return col >= 0 && col < num_cols; }
+    __device__ i64 or_first(i64 col) const { return knows(col) ? col : 0; }
+    template <class A>
+    __device__ A or_nan(i64 col, A number) const {
+        return knows(col) ? number : not_a_number<A>();
+    }
 };
 
 // The beginning of every kernel's arguments, and what is made of it.

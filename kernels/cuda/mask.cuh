@@ -6,14 +6,9 @@ template <class T, int V>
 struct Mask {
     typedef typename Number<T>::Wide A;
     const T *x, *extreme, *weight;  // [N_src, H, D], [N_dst, H, D], [E, H] or null
-    i64 num_src;
 
-    // 1 where the message of an entry wins, else 0, for V features from one on; NaN where there is no such source.
+    // 1 where the message of an entry wins, else 0, for V features from one on.
     __device__ void of(A* wins, const Graph& graph, i64 feature, i64 head, i64 entry, i64 src, i64 dst) const {
-        if (src < 0 || src >= num_src) {
-            for (int v = 0; v < V; v++) wins[v] = not_a_number<A>();
-            return;
-        }
         A best[V], w = or_one(weight, entry * graph.heads + head);
         load<V>(x + src * graph.features + feature, wins);
         load<V>(extreme + dst * graph.features + feature, best);
@@ -22,5 +17,5 @@ struct Mask {
     }
 };
 
-#define MASK(T) const T *x, const T *extreme, const T *weight, i64 num_src
-#define AS_MASK {x, extreme, weight, num_src}
+#define MASK(T) const T *x, const T *extreme, const T *weight
+#define AS_MASK {x, extreme, weight}

@@ -8,7 +8,8 @@
 //
 // A job, derived from RowJob, says what is reduced, in N numbers a lane:
 //     void start(A*) const                    the reduction of nothing
-//     void absorb(A*, Place, row, entry)      take in an entry
+//     void read(Term&, Place, row, entry, id) read what an entry brings; id: indices[entry], if IDS
+//     void take(A*, Term) const               take it in
 //     static void join(A*, const A*)          take in another part; commutative
 //     void finish(A*, Place, row, begin, end, A* hub)   by all slots; hub: a hub's place in `partial`, else null
 //     void refuse(Place, row)                 the row's pointers are wrong
@@ -22,11 +23,19 @@ struct RowJob {
     typedef typename Number<T>::Wide A;
     static const int V = V_;  // features of a lane, side by side
     static const int N = N_;  // numbers that a lane reduces to
+    static const bool IDS = true;
+    struct Term {
+        A item[V];
+    };
     Graph graph;
     T* out;  // [rows, features]
 
     __device__ void start(A* acc) const {
         for (int n = 0; n < N; n++) acc[n] = 0;
+    }
+    __device__ void take(A* acc, const Term& term) const {
+#pragma unroll
+        for (int v = 0; v < V; v++) acc[v] += term.item[v];
     }
     static __device__ void join(A* acc, const A* other) {
 #pragma unroll
@@ -51,11 +60,27 @@ __device__ inline void join_slots(typename Job::A* acc, const Place& at) {
     }
 }
 
+const int AHEAD = 4;  // entries whose rows are asked for before the first is needed
+
+template <int count, class Job>
+__device__ inline void take_entries(const Job& job, typename Job::A* acc, const Place& at, i64 row, i64 entry) {
+    i64 ids[count];
+    typename Job::Term terms[count];
+#pragma unroll
+    for (int k = 0; k < count; k++) ids[k] = Job::IDS ? job.graph.indices[entry + k * at.slots] : 0;
+#pragma unroll
+    for (int k = 0; k < count; k++) job.read(terms[k], at, row, entry + k * at.slots, ids[k]);
+#pragma unroll
+    for (int k = 0; k < count; k++) job.take(acc, terms[k]);
+}
+
 template <class Job>
-__device__ inline void absorb_entries(const Job& job, typename Job::A* acc, const Place& at, i64 row, i64 begin, i64 end) {
-    if (at.inside)
-#pragma unroll 4
-        for (i64 entry = begin + at.slot; entry < end; entry += at.slots) job.absorb(acc, at, row, entry);
+__device__ inline void take_row(const Job& job, typename Job::A* acc, const Place& at, i64 row, i64 begin, i64 end) {
+    if (!at.inside) return;
+    i64 entry = begin + at.slot;
+    for (; entry + (AHEAD - 1) * at.slots < end; entry += AHEAD * at.slots)
+        take_entries<AHEAD>(job, acc, at, row, entry);
+    for (; entry < end; entry += at.slots) take_entries<1>(job, acc, at, row, entry);
 }
 
 // Where a lane's N numbers lie. Two partial results a chunk: 0 of the row that owns its first entry, 1 of a hub that
@@ -79,7 +104,7 @@ __device__ void reduce_rows(const Job& job, typename Job::A* partial) {
     typename Job::A acc[Job::N], *hub = nullptr;
     job.start(acc);
     if (end - begin <= graph.chunk) {
-        absorb_entries(job, acc, at, row, begin, end);
+        take_row(job, acc, at, row, begin, end);
     } else {
         hub = partial + partial_index<Job>(graph, begin / graph.chunk, begin, at.feature);
         for (i64 c = begin / graph.chunk + at.slot; at.inside && c <= (end - 1) / graph.chunk; c += at.slots)
@@ -120,7 +145,7 @@ __device__ void reduce_hubs(const Job& job, typename Job::A* partial) {
         i64 from = part.low + warp_in_block() * piece, to = from + piece < part.high ? from + piece : part.high;
         A acc[N];
         job.start(acc);
-        absorb_entries(job, acc, at, part.row, from, to);
+        take_row(job, acc, at, part.row, from, to);
         join_slots<Job>(acc, at);
 #pragma unroll
         for (int n = 0; n < N; n++) shared[n * LANES] = acc[n];

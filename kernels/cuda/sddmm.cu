@@ -25,9 +25,8 @@ __device__ void products(const Graph& graph, i64 stretch, T* out, const T* a, co
         A sum = 0;
         if (some) {
             row = row_from(graph, row, entry);
-            i64 col = graph.indices[entry];
-            if (!graph.knows(col)) sum = not_a_number<A>();
-            for (i64 d = (i64)(lane % graph.span) * V; d < graph.depth && graph.knows(col); d += graph.span * V) {
+            i64 id = graph.indices[entry], col = graph.or_first(id);
+            for (i64 d = (i64)(lane % graph.span) * V; d < graph.depth; d += graph.span * V) {
                 i64 feature = head * graph.depth + d;
                 A left[V], right[V], wins[V];
                 load<V>(a + row * graph.features + feature, left);
@@ -36,6 +35,7 @@ __device__ void products(const Graph& graph, i64 stretch, T* out, const T* a, co
 #pragma unroll
                 for (int v = 0; v < V; v++) sum += masked ? left[v] * right[v] * wins[v] : left[v] * right[v];
             }
+            sum = graph.or_nan(id, sum);
         }
         for (int distance = graph.span / 2; distance > 0; distance /= 2) sum += __shfl_xor_sync(ALL_LANES, sum, distance);
         if (some && lane % graph.span == 0) out[item] = Number<T>::narrow(sum);

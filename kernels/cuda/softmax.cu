@@ -28,15 +28,19 @@ __device__ void write_hubs(const Job& job, const typename Job::A* partial) {
 template <class T>
 struct Softmax : RowJob<T, 1, 2> {  // top, sum
     typedef typename Number<T>::Wide A;
+    static const bool IDS = false;
     const T* logits;
 
     __device__ void start(A* acc) const {
         acc[0] = -infinity<A>();
         acc[1] = 0;
     }
-    __device__ void absorb(A* acc, const Place& at, i64, i64 entry) const {
+    __device__ void read(typename RowJob<T, 1, 2>::Term& term, const Place& at, i64, i64 entry, i64) const {
+        term.item[0] = Number<T>::widen(logits[entry * this->graph.heads + at.head]);
+    }
+    __device__ void take(A* acc, const typename RowJob<T, 1, 2>::Term& term) const {
         A share;
-        absorb_exponent(acc, acc + 1, Number<T>::widen(logits[entry * this->graph.heads + at.head]), &share);
+        absorb_exponent(acc, acc + 1, term.item[0], &share);
     }
     static __device__ void join(A* acc, const A* other) {
         A share;
@@ -54,11 +58,12 @@ struct Softmax : RowJob<T, 1, 2> {  // top, sum
 template <class T>
 struct SoftmaxBackward : RowJob<T, 1> {  // the sum of result * grad
     typedef typename Number<T>::Wide A;
+    static const bool IDS = false;
     const T *result, *grad;
 
-    __device__ A product(i64 k) const { return Number<T>::widen(result[k]) * Number<T>::widen(grad[k]); }
-    __device__ void absorb(A* acc, const Place& at, i64, i64 entry) const {
-        acc[0] += product(entry * this->graph.heads + at.head);
+    __device__ void read(typename RowJob<T, 1>::Term& term, const Place& at, i64, i64 entry, i64) const {
+        i64 k = entry * this->graph.heads + at.head;
+        term.item[0] = Number<T>::widen(result[k]) * Number<T>::widen(grad[k]);
     }
     __device__ void emit(const A* acc, i64 k) const {
         this->out[k] = Number<T>::narrow(Number<T>::widen(result[k]) * (Number<T>::widen(grad[k]) - acc[0]));

@@ -6,19 +6,12 @@ struct Messages : RowJob<T, V> {
     typedef typename Number<T>::Wide A;
     const T *x, *values;  // [N_src, H, D]; [E, H] or null
 
-    __device__ void message(A* to, const Place& at, i64 entry) const {
+    __device__ void read(typename RowJob<T, V>::Term& term, const Place& at, i64, i64 entry, i64 id) const {
         const Graph& graph = this->graph;
-        i64 src = graph.indices[entry];
-        if (!graph.knows(src)) {
-            for (int v = 0; v < V; v++) to[v] = not_a_number<A>();
-            return;
-        }
-        load<V>(x + src * graph.features + at.feature, to);
-        if (values) {
-            A weight = Number<T>::widen(values[entry * graph.heads + at.head]);
+        A weight = graph.or_nan(id, or_one(values, entry * graph.heads + at.head));
+        load<V>(x + graph.or_first(id) * graph.features + at.feature, term.item);
 #pragma unroll
-            for (int v = 0; v < V; v++) to[v] *= weight;
-        }
+        for (int v = 0; v < V; v++) term.item[v] *= weight;
     }
 };
 
@@ -27,12 +20,6 @@ struct Sum : Messages<T, V> {
     typedef typename Number<T>::Wide A;
     bool mean;
 
-    __device__ void absorb(A* acc, const Place& at, i64, i64 entry) const {
-        A term[V];
-        this->message(term, at, entry);
-#pragma unroll
-        for (int v = 0; v < V; v++) acc[v] += term[v];
-    }
     __device__ void finish(A* acc, const Place& at, i64 row, i64 begin, i64 end, A*) const {
         if (mean && end > begin)
             for (int v = 0; v < V; v++) acc[v] /= (A)(end - begin);
@@ -49,11 +36,9 @@ struct Extreme : Messages<T, V> {
     __device__ void start(A* acc) const {
         for (int v = 0; v < V; v++) acc[v] = -infinity<A>();
     }
-    __device__ void absorb(A* acc, const Place& at, i64, i64 entry) const {
-        A term[V];
-        this->message(term, at, entry);
+    __device__ void take(A* acc, const typename RowJob<T, V>::Term& term) const {
 #pragma unroll
-        for (int v = 0; v < V; v++) acc[v] = larger(acc[v], sign * term[v]);
+        for (int v = 0; v < V; v++) acc[v] = larger(acc[v], sign * term.item[v]);
     }
     static __device__ A larger(A a, A b) { return b > a || b != b ? b : a; }
     static __device__ void join(A* acc, const A* other) {

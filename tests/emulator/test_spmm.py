@@ -112,3 +112,8 @@ def test_asked_to_check_it_raises(machine: Machine, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("GNNKIT_CHECK", "1")
     with pytest.raises(ValueError, match=r"^indices: expected ids in \[0, 2\) \(got 2\)$"):
         _cupy.spmm(torch.tensor([0, 1]), torch.tensor([2]), torch.ones(2, 1, 4), None, "sum")
+
+
+def test_entries_without_a_row_to_read_are_an_error(machine: Machine) -> None:
+    with pytest.raises(ValueError, match=r"^indices: expected no entries where there is no row to read \(got 1\)$"):
+        _cupy.spmm(torch.tensor([0, 1]), torch.tensor([0]), torch.ones(0, 1, 4), None, "sum")
