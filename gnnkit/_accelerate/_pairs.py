@@ -73,7 +73,7 @@ class Joined(Pending):
     def fits(parts: Any, dim: Any) -> bool:
         """Whether these are rows of the same edges, one of them at least a promise."""
         rows = [part for part in parts if isinstance(part, Rows) and part.is_pending]
-        if not rows or any(r.batched or r.topology is not rows[0].topology for r in rows):
+        if not rows or any(r.batched or r.is_flat or r.topology is not rows[0].topology for r in rows):
             return False
         lead, dims = rows[0].shape[:-1], rows[0].dim()
         return (

@@ -94,6 +94,10 @@ KEPT: dict[str, Message] = {
     "heads": lambda _, x_i, x_j, e, index: (
         softmax((x_i.view(-1, 2, 2) * x_j.reshape(len(e), 2, 2)).sum(-1), index).unsqueeze(-1) * x_j.view(-1, 2, 2)
     ).flatten(1),
+    "heads, weighted twice": lambda _, x_i, x_j, e, index: (
+        e[:, :1].unsqueeze(-1) * x_j.view(-1, 2, 2) * e[:, 1:3].unsqueeze(-1) * e[:, 3:].view(-1, 1, 1)
+    ).view(-1, 4),
+    "flat heads": lambda _, x_i, x_j, e, index: torch.flatten(x_j.view(-1, 2, 2) * e[:, 1:3].unsqueeze(-1), 1) + 0,
     "an activation": lambda _, x_i, x_j, e, index: F.relu(x_j),
     "activations": lambda _, x_i, x_j, e, index: torch.sigmoid(F.leaky_relu(x_j, 0.3)).tanh() * 2 / 3 - 1 + 0.5,
     "a square": lambda _, x_i, x_j, e, index: x_j * x_j,
