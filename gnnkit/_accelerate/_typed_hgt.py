@@ -83,7 +83,7 @@ class FastHGT(FastLayer):
         matrices = weight.view(self.heads, -1, *weight.shape[1:]).transpose(0, 1).index_select(0, numbers)
         matrices = matrices if scale is None else matrices * scale[:, :, None, None]
         gathered = edges.sources.gather @ rows
-        return segment_matmul(gathered.view(len(gathered), self.heads, -1), edges.sources.ptr, matrices)
+        return segment_matmul(gathered.view(len(gathered), *matrices.shape[1:3]), edges.sources.ptr, matrices)
 
     def _mixed(self, out_dict: dict[str, Tensor], x_dict: Any) -> dict[str, Tensor]:
         """What PyG does to the sums: a dense layer, and the input through a gate where it is as wide."""

@@ -198,6 +198,10 @@ def served(calls: dict[str, int]) -> bool:
 # ------------------------------------------------------------------ equal
 
 
+def same(actual: Any, expected: Any) -> None:
+    torch.testing.assert_close(actual, expected)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 @pytest.mark.parametrize("name", CASES)
 def test_equal_on_50_graphs(name: str, dtype: torch.dtype, calls: dict[str, int]) -> None:
@@ -230,7 +234,7 @@ def typed_graph(seed: int, dtype: torch.dtype, widths: dict[str, int]) -> tuple[
     present = [key for number, key in enumerate(RELATIONS) if seed % 3 or number % 2]
     edges = {}
     for number, key in enumerate(present):
-        count = (0, 1, 6, 30)[(seed + number) % 4]
+        count = (0, 1, 6, 30)[(seed + number) % 4] if seed % 10 else 0
         ends = (torch.randint(NODES[key[end]], (count,), generator=rng) for end in (0, 2))
         edges[key] = torch.stack(list(ends))
     return x, edges
@@ -256,6 +260,26 @@ def test_hgt_equal_on_50_graphs(name: str, dtype: torch.dtype, calls: dict[str, 
         for a, e in zip(actual, expected, strict=True):
             assert distance(a, e) <= TOLERANCE[dtype], seed
         assert served(calls)
+
+
+@pytest.mark.parametrize("empty", ["a", "b", "both"])
+def test_types_without_nodes(empty: str) -> None:
+    nodes = {"a": 0 if empty in ("a", "both") else 3, "b": 0 if empty in ("b", "both") else 3}
+    x = {key: torch.randn(count, 4) for key, count in nodes.items()}
+    none = torch.empty(2, 0, dtype=torch.int64)
+    plain = HGTConv(4, 4, (["a", "b"], [("a", "to", "b"), ("b", "to", "a")]), heads=2)
+    edges = dict.fromkeys(plain.edge_types, none)
+    same(gnnkit.accelerate(copy.deepcopy(plain))(x, edges), plain(x, edges))
+
+
+@pytest.mark.parametrize("name", ["rgcn", "rgcn max", "rgcn blocks, pair", "fast rgcn", "rgat", "rgat within"])
+def test_graphs_without_nodes(name: str) -> None:
+    make, takes, _ = CASES[name]
+    plain = make()
+    x = torch.empty(0, WIDTH)
+    none = torch.empty(2, 0, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
+    args = (x, torch.empty(0, 5)) if takes == "pair" else x, *none
+    same(gnnkit.accelerate(copy.deepcopy(plain))(*args), plain(*args))
 
 
 def test_gradients_of_gradients() -> None:
@@ -352,10 +376,6 @@ def layers() -> dict[str, tuple[nn.Module, tuple[Any, ...]]]:
         "rgat": (RGATConv(WIDTH, OUT, R, heads=2), args),
     }
     return made | {"hgt": (HGT["hgt"](), typed_graph(1, torch.float32, dict.fromkeys(NODES, OUT)))}
-
-
-def same(actual: Any, expected: Any) -> None:
-    torch.testing.assert_close(actual, expected)
 
 
 @pytest.mark.parametrize("how", ["deepcopy", "copy", "pickle", "torch.save"])
