@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import gnnkit
+from gnnkit._accelerate import _pairs
 
 WIDTH, OUT, EDGE, RELATIONS = 6, 4, 3, 3  # channels in, out and of an edge; kinds of edges
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
@@ -86,6 +87,11 @@ def distance(actual: Tensor, expected: Tensor) -> float:
     finite = expected[expected.isfinite()].abs()
     error = (actual - expected).abs().masked_fill(same, 0)
     return float(error.max() / finite.max().clamp(min=1)) if finite.numel() else float(error.sum())
+
+
+@pytest.fixture(autouse=True)
+def _narrow_rows_are_mapped_on_their_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_pairs, "NARROW", 0)  # the tests' rows are
 
 
 @pytest.fixture(scope="session")

@@ -71,6 +71,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[Any, ...]]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
 @pytest.mark.parametrize("name", MODELS)
 def test_models(name: str, spmm_calls: list[int]) -> None:
     make, inputs = MODELS[name]

@@ -29,6 +29,7 @@ from torch_geometric.nn.conv.gcn_conv import gcn_norm
 from torch_geometric.utils import softmax
 
 import gnnkit
+from gnnkit._accelerate import _pairs
 from gnnkit._accelerate._cache import CACHE
 from gnnkit._accelerate._layer import FastLayer
 from gnnkit._accelerate._marks import mark, topology_of
@@ -237,6 +238,20 @@ def test_fewer_edges_than_nodes_are_mapped_at_the_edges(monkeypatch: pytest.Monk
     layer(X, EDGES, ATTR)
     layer(X, EDGES[:, :5], ATTR[:5])
     assert rows[-1] == 5
+
+
+@pytest.mark.parametrize("narrow", [4, 5])
+def test_narrow_rows_are_mapped_at_the_edges(narrow: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_pairs, "NARROW", narrow)
+    layer = make(KEPT["a linear map of both"])
+    rows = []
+    original = F.linear
+    monkeypatch.setattr(F, "linear", lambda x, *args: rows.append(len(x)) or original(x, *args))
+    same(layer)
+    fast = gnnkit.accelerate(layer)
+    rows.clear()
+    fast(X, EDGES, ATTR)
+    assert (12 in rows) == (narrow == 4)
 
 
 def test_errors_are_pyg_s() -> None:
