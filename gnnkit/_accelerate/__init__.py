@@ -19,15 +19,15 @@ def accelerate(module: Module, *, undo: bool = False, verbose: bool = False) -> 
     r"""Put the aggregation of a model's PyG layers on gnnkit's CPU kernels, in place.
 
     Parameters, ``state_dict``, signatures, ``isinstance`` and outputs stay what they were (to rounding: sums run in
-    another order). Taken is every ``MessagePassing`` layer with PyG's own ``propagate``, of PyG or of your own. Where its
-    message is ``x_j`` or ``weight * x_j``, messages are never written out:
+    another order). Taken is every ``MessagePassing`` layer with PyG's own ``propagate``, of PyG or of your own. Where
+    its message is ``x_j`` or ``weight * x_j``, messages are never written out:
 
     .. math:: out_i = \mathrm{reduce}_{j \to i} \; w_{ji} x_j
 
-    is one `gnnkit.kernels.spmm`; ``(x_i * x_j).sum(-1)`` is one `gnnkit.kernels.sddmm`, and a linear map or an activation
-    of ``x_j`` is computed once a node. Any other message is computed as before, and gathered and reduced by our kernels.
-    PyG's ``softmax(alpha, index)`` and its aggregations run on them too, and what its layers compute of a graph alone,
-    ``gcn_norm`` for one, is remembered.
+    is one `gnnkit.kernels.spmm`. A dot product ``(x_i * x_j).sum(-1)`` is one `gnnkit.kernels.sddmm`; a linear map or
+    an activation of ``x_j`` is computed once a node. Any other message is computed as before, and gathered and reduced
+    by our kernels. PyG's ``softmax(alpha, index)`` and its aggregations run on them too. What a layer computes of a
+    graph alone, ``gcn_norm`` for one, is remembered.
 
     The topology of an ``edge_index`` is found again by a hash of its content, computed at every call (about
     1 ms for 2 million edges), so it may be written in place by anything at all. At most 1 GiB of topologies is
