@@ -42,7 +42,7 @@ class Choice:
 
 
 def _device_seconds(way: Way) -> float:
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     start.record()
     way()
     end.record()

@@ -58,10 +58,10 @@ def run(
             _function(source, kernel)(grid, (block,), tuple(map(_scalar, args)), shared_mem=shared_bytes)
         for tensor in tensors:
             if not tensor.is_cuda:
-                event = torch.cuda.Event()
+                event = torch.cuda.Event()  # type: ignore[no-untyped-call]
                 event.record(stream)
                 _reading.append((event, tensor))
-    while _reading and _reading[0][0].query():
+    while _reading and _reading[0][0].query():  # type: ignore[no-untyped-call]
         _reading.popleft()
 
 
