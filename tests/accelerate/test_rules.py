@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import (
     APPNP,
     AGNNConv,
+    ChebConv,
     FAConv,
     GCNConv,
     HypergraphConv,
@@ -318,6 +319,26 @@ def test_remembered_by_content() -> None:
     assert copied(EDGES)[1] is not copied(EDGES)[1]
     with pytest.raises(TypeError):
         remembered(EDGES, 1.0, 2.0)
+
+
+@pytest.mark.parametrize("make_layer", [lambda: SGConv(4, 3), lambda: AGNNConv(), lambda: ChebConv(4, 3, K=3)])
+def test_never_stale(make_layer: Callable[[], nn.Module]) -> None:
+    plain = make_layer().double()
+    fast = gnnkit.accelerate(copy.deepcopy(plain))
+    array = EDGES.numpy().copy()
+    edge_index = torch.from_numpy(array)
+    for step in range(5):
+        torch.testing.assert_close(fast(X, edge_index), plain(X, edge_index))
+        array[:, step] = (array[:, step] + 1) % 12  # torch cannot know
+    with torch.inference_mode():
+        edge_index = EDGES.clone()
+        for step in range(5):
+            torch.testing.assert_close(fast(X, edge_index), plain(X, edge_index))
+            edge_index[:, step] = (edge_index[:, step] + 1) % 12
+    expected = plain(X, EDGES)
+    for one in (fast(X, EDGES), fast(X, EDGES)):
+        torch.testing.assert_close(one, expected)
+        one.detach().zero_()  # what a layer returned is its caller's
 
 
 def test_made_in_inference_mode_for_training() -> None:
