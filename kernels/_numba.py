@@ -26,12 +26,22 @@ from gnnkit.kernels._numba_rows import array, empty, empty_like, over_rows, refu
 from gnnkit.kernels._threads import edge_bounds, even_bounds, run
 
 __all__ = [
+    "content_hash",
+    "extreme_ties",
     "gat_backward_dst",
     "gat_backward_src",
     "gat_forward",
+    "gather_rows",
     "gatv2_backward_dst",
     "gatv2_backward_src",
     "gatv2_forward",
+    "group_by",
+    "sddmm",
+    "sddmm_masked",
+    "segment_softmax",
+    "segment_softmax_backward",
+    "spmm",
+    "spmm_masked",
 ]
 
 LONG_ROW = 1 << 15  # edges; a row this long that holds much of the graph is cut, or it would keep one thread busy
