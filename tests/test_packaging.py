@@ -240,6 +240,8 @@ PROMISED: dict[str, list[str]] = {
         "sddmm",
         "segment_reduce",
         "segment_softmax",
+        "gat_attention",
+        "gatv2_attention",
         "segment_matmul",
         "gather_rows",
         "group_by",

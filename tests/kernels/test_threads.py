@@ -26,7 +26,9 @@ from gnnkit.kernels import (
     _loops_edges,
     _loops_spmm,
     _threads,
+    gat_attention,
     gather_rows,
+    gatv2_attention,
     sddmm,
     segment_reduce,
     segment_softmax,
@@ -85,6 +87,10 @@ def everything(seed: int = 0) -> list[Tensor]:
         keep(lambda v, reduce=reduce: segment_reduce(v, indptr, reduce), values.detach().clone())
     keep(lambda a, b: sddmm(indptr, indices, a, b), x.detach().clone(), x.detach().flip(0).clone())
     keep(lambda v: segment_softmax(v, indptr), values.detach().clone())
+    mask = (values > 0).float()
+    ends = (values[:NUM_NODES].clone(), values[NUM_NODES : 2 * NUM_NODES].clone(), values.clone())
+    keep(lambda x, s, d, e: gat_attention(indptr, indices, x, s, d, e, mask=mask), x.clone(), *ends)
+    keep(lambda x, y, a: gatv2_attention(indptr, indices, x, y, a), x.clone(), x.flip(0).clone(), x[0].clone())
     keep(lambda t: gather_rows(t, indices), x.detach().clone())
     results.extend(transpose_csr(indptr, indices, NUM_NODES))
     return results
@@ -104,7 +110,7 @@ def test_results_are_the_same_bits_for_any_number_of_threads_and_in_every_run(
         parts.append(len(bounds) - 1)
         return run(loop, bounds, *args)
 
-    monkeypatch.setattr("gnnkit.kernels._numba.run", counting)
+    monkeypatch.setattr("gnnkit.kernels._numba_rows.run", counting)
     set_threads(1)
     expected = everything()
     assert set(parts) == {1}
