@@ -9,98 +9,132 @@ call, set ``GNNKIT_CHECK=1``.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from gnnkit.kernels import _check
-from gnnkit.kernels._launch import BLOCK, Argument, launch
-
-# dtype: its name in the sources, the dtype of sums, and how many make 16 bytes
-DTYPES = {
-    torch.float32: ("float", torch.float32, 4),
-    torch.float64: ("double", torch.float64, 2),
-    torch.float16: ("Half", torch.float32, 8),
-    torch.bfloat16: ("Bfloat", torch.float32, 8),
-}
-CHUNK = 512  # entries; a row of more is a hub
-LANES, WARPS = 32, BLOCK // 32
-
-
-def _reduce_rows(
-    source: str,
-    kernel: str,
-    indptr: Tensor,
-    indices: Tensor | None,
-    num_cols: int,
-    shape: torch.Size,
-    packed: Sequence[Tensor],
-    args: Sequence[Argument],
-    last: int,
-) -> None:
-    """Queue ``kernel`` over the rows of a CSR, and ``kernel_hubs`` before it where there may be hubs.
-
-    Args:
-        source: The file.
-        kernel: The template's name.
-        indptr: ``[N + 1]``.
-        indices: ``[E]``.
-        num_cols: What the indices are below.
-        shape: ``[*, H, D]``.
-        packed: The tensors whose rows are read or written 16 bytes at a time where their addresses permit.
-        args: What stands between the graph and the walk in the kernel's arguments.
-        last: What stands after them.
-    """
-    name, wide, pack = DTYPES[packed[0].dtype]
-    heads, depth = shape[-2:]
-    per_lane = pack if depth % pack == 0 and all(t.data_ptr() % 16 == 0 for t in packed) else 1
-    lanes = -(-heads * depth // per_lane)
-    span = min(LANES, 1 << max(lanes - 1, 0).bit_length())
-    tiles = -(-lanes // span)
-    rows, entries = indptr.numel() - 1, indices.numel()
-    chunks = -(-entries // CHUNK) if rows and entries > CHUNK else 0
-    partial = torch.empty(2 * chunks, heads * depth, dtype=wide, device=indptr.device) if chunks else None
-    graph = indptr, indices, int(indices.dtype == torch.int64), rows, entries, num_cols, heads, depth
-    everything = *graph, *args, span, CHUNK, partial, last
-    shared_bytes = BLOCK * per_lane * wide.itemsize
-    launch(source, f"{kernel}_hubs<{name}, {per_lane}>", (chunks, tiles), everything, shared_bytes)
-    launch(source, f"{kernel}<{name}, {per_lane}>", (-(-rows // WARPS), tiles), everything)
-
-
-def _csr(indptr: Tensor, indices: Tensor, num_cols: int) -> tuple[Tensor, Tensor]:
-    if os.environ.get("GNNKIT_CHECK") == "1":
-        _check.csr_values(indptr, indices, num_cols)
-    return indptr.long().contiguous(), indices.contiguous()
-
-
-def _contiguous(*tensors: Tensor | None) -> list[Tensor | None]:
-    return [None if t is None else t.detach().contiguous() for t in tensors]
+from gnnkit.kernels import _check, _torch
+from gnnkit.kernels._launch import BLOCK, launch
+from gnnkit.kernels._walk import Walk, check, plain
 
 
 def spmm(indptr: Tensor, indices: Tensor, x: Tensor, values: Tensor | None, reduce: str) -> Tensor:
     """See `gnnkit.kernels._torch.spmm`."""
-    out = x.new_empty(indptr.numel() - 1, *x.shape[1:])
-    indptr, indices = _csr(indptr, indices, len(x))
-    x, values = x.detach().contiguous(), None if values is None else values.detach().contiguous()
+    x, values, out = plain(x), plain(values), x.new_empty(indptr.numel() - 1, *x.shape[1:])
+    walk = Walk(indptr, indices, len(x), x.shape[1:], x.dtype, x, out)
     if reduce in ("sum", "mean"):
-        kernel, last = "spmm_sum", int(reduce == "mean")
+        walk.reduce("spmm.cu", "spmm_sum", out, x, values, int(reduce == "mean"))
     else:
-        kernel, last = "spmm_extreme", 1 if reduce == "max" else -1
-    _reduce_rows("spmm.cu", kernel, indptr, indices, len(x), x.shape, (x, out), (x, values, out), last)
+        walk.reduce("spmm.cu", "spmm_extreme", out, x, values, 1 if reduce == "max" else -1)
     return out
 
 
-# source: the templates in it, each with <name of a dtype, numbers side by side>
-_TEMPLATES = {"spmm.cu": ("spmm_sum", "spmm_sum_hubs", "spmm_extreme", "spmm_extreme_hubs")}
+def extreme_ties(indptr: Tensor, indices: Tensor, x: Tensor, weight: Tensor | None, extreme: Tensor) -> Tensor:
+    """See `gnnkit.kernels._torch.extreme_ties`."""
+    x, weight, extreme = plain(x), plain(weight), plain(extreme)
+    out = torch.empty_like(extreme)
+    walk = Walk(indptr, indices, len(x), x.shape[1:], x.dtype, x, extreme, out)
+    walk.reduce("extreme.cu", "extreme_ties", out, x, extreme, weight)
+    return out
 
 
-def _instances() -> dict[str, list[str]]:
-    """Every kernel that the functions above can ask for, by source."""
-    return {
-        source: [
-            f"{t}<{name}, {per_lane}>" for t in templates for name, _, pack in DTYPES.values() for per_lane in (1, pack)
-        ]
-        for source, templates in _TEMPLATES.items()
-    }
+def spmm_masked(
+    indptr: Tensor,
+    indices: Tensor,
+    z: Tensor,
+    values: Tensor | None,
+    x: Tensor,
+    extreme: Tensor,
+    weight: Tensor | None,
+    to_src: bool,
+) -> Tensor:
+    """See `gnnkit.kernels._torch.spmm_masked`."""
+    z, values, x, extreme, weight = plain(z), plain(values), plain(x), plain(extreme), plain(weight)
+    out = z.new_empty(indptr.numel() - 1, *z.shape[1:])
+    walk = Walk(indptr, indices, len(z), z.shape[1:], z.dtype, z, x, extreme, out)
+    walk.reduce("extreme.cu", "spmm_masked", out, x, extreme, weight, z, values, int(to_src))
+    return out
+
+
+def sddmm(indptr: Tensor, indices: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """See `gnnkit.kernels._torch.sddmm`."""
+    a, b, out = plain(a), plain(b), a.new_empty(indices.numel(), a.shape[1])
+    Walk(indptr, indices, len(b), b.shape[1:], a.dtype, a, b).entries("sddmm.cu", "sddmm", out, a, b)
+    return out
+
+
+def sddmm_masked(
+    indptr: Tensor, indices: Tensor, a: Tensor, b: Tensor, x: Tensor, extreme: Tensor, weight: Tensor | None
+) -> Tensor:
+    """See `gnnkit.kernels._torch.sddmm_masked`."""
+    a, b, x, extreme, weight = plain(a), plain(b), plain(x), plain(extreme), plain(weight)
+    out = a.new_empty(indices.numel(), a.shape[1])
+    walk = Walk(indptr, indices, len(b), b.shape[1:], a.dtype, a, b, x, extreme)
+    walk.entries("sddmm.cu", "sddmm_masked", out, a, b, x, extreme, weight)
+    return out
+
+
+def segment_softmax(logits: Tensor, indptr: Tensor) -> Tensor:
+    """See `gnnkit.kernels._torch.segment_softmax`."""
+    logits = plain(logits)
+    out = torch.empty_like(logits)
+    Walk.of_segments(indptr, logits).twice("softmax.cu", "softmax", 2, out, logits)
+    return out
+
+
+def segment_softmax_backward(out: Tensor, grad: Tensor, indptr: Tensor) -> Tensor:
+    """See `gnnkit.kernels._torch.segment_softmax_backward`."""
+    out, grad = plain(out), plain(grad)
+    dlogits = torch.empty_like(out)
+    Walk.of_segments(indptr, out).twice("softmax.cu", "softmax_backward", 1, dlogits, out, grad)
+    return dlogits
+
+
+def gather_rows(table: Tensor, ids: Tensor, out: Tensor) -> None:
+    """See `gnnkit.kernels._torch.gather_rows`; pinned host rows are read by the device, others sent to it."""
+    zero_copy = table.device != ids.device and not table.is_cuda and table.is_pinned()
+    if table.device != ids.device and not zero_copy:
+        _torch.gather_rows(table, ids, out)
+    else:
+        _gather_rows(table, ids, out, zero_copy)
+
+
+def _gather_rows(table: Tensor, ids: Tensor, out: Tensor, from_host: bool) -> None:
+    check("ids", ids, len(table))
+    ids = plain(ids)
+    row_bytes = out.element_size() * out[:1].numel() if len(out) else 0
+    size = next(size for size in (16, 8, 4, 2, 1) if (row_bytes | table.data_ptr() | out.data_ptr()) % size == 0)
+    word, pack = {
+        16: ("unsigned", 4),
+        8: ("unsigned", 2),
+        4: ("unsigned", 1),
+        2: ("unsigned short", 1),
+        1: ("unsigned char", 1),
+    }[size]
+    units = row_bytes // size
+    span = min(32, 1 << max(units - 1, 0).bit_length())
+    shift = from_host and row_bytes >= 256 and bool((row_bytes | table.data_ptr()) % 128)
+    blocks = -(-len(ids) * span // BLOCK) if units else 0
+    args = table, len(table), ids, int(ids.dtype == torch.int64), len(ids), out, units, span, int(shift)
+    launch("gather.cu", f"gather_rows<{word}, {pack}>", (blocks, 1), args)
+
+
+def group_by(keys: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
+    """See `gnnkit.kernels._torch.group_by`.
+
+    Torch's radix sort is stable and as fast as any; keys are checked always, since this makes a topology once.
+    """
+    _check.ids("keys", keys, num_groups)
+    ordered, perm = keys.sort(stable=True)
+    groups = torch.arange(num_groups + 1, dtype=keys.dtype, device=keys.device)
+    return torch.searchsorted(ordered, groups), perm
+
+
+def content_hash(words: Tensor, key: int) -> tuple[int, int]:
+    """See `gnnkit.kernels._torch.content_hash`; the two numbers are the host's, so this waits for the device."""
+    words = plain(words)
+    blocks = min(1024, -(-words.numel() // (8 * BLOCK)))
+    sums = words.new_zeros(max(blocks, 1), 2, dtype=torch.int64)
+    args = words, int(words.dtype == torch.int64), words.numel(), key, sums
+    launch("hash.cu", f"content_hash<{BLOCK}>", (blocks, 1), args, 16 * BLOCK)
+    low, high = sums.sum(0).tolist()
+    return low, high

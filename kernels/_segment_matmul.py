@@ -72,7 +72,7 @@ def matmul_op(x: Tensor, ptr: Tensor, weight: Tensor) -> Tensor:
             torch.mm(x[low:high, head], weight[group, head], out=out[low:high, head])
     for tiny in _tiny(bounds, weight[0:1].numel() * weight.element_size()):
         tiny = tiny.to(x.device)
-        product = tiny.pad(x).transpose(1, 2) @ weight.index_select(0, tiny.groups)  # [G, H, S, M]
+        product = tiny.pad(x).transpose(1, 2) @ tiny.of(weight)  # [G, H, S, M]
         tiny.unpad(product.transpose(1, 2), out)
     return out
 
@@ -151,10 +151,12 @@ class _Tiny:
         rows: Their rows, one after another.
         slots: Where these go in ``[G · S]``.
         size: S.
+        span: The first group's number, and the one after the last.
     """
 
     def __init__(self, groups: Tensor, begin: Tensor, count: Tensor) -> None:
         self.groups, self.size = groups, int(count.max())
+        self.span = int(groups[0]), int(groups[-1]) + 1
         place = torch.arange(self.size)
         filled = place < count.unsqueeze(1)  # [G, S]
         self.rows, self.slots = (begin.unsqueeze(1) + place)[filled], filled.flatten().nonzero().squeeze(1)
@@ -163,10 +165,18 @@ class _Tiny:
         self.groups, self.rows, self.slots = (t.to(device) for t in (self.groups, self.rows, self.slots))
         return self
 
+    def of(self, weight: Tensor) -> Tensor:
+        """``[G, ...]``: the groups' matrices, where they lie if they lie side by side."""
+        first, last = self.span
+        if last - first == len(self.groups):
+            return weight[first:last]
+        return weight.index_select(0, self.groups)
+
     def pad(self, x: Tensor) -> Tensor:
         """``[N, H, K]`` to ``[G, S, H, K]``."""
         padded = x.new_zeros(len(self.groups) * self.size, *x.shape[1:])
-        return padded.index_copy_(0, self.slots, x.index_select(0, self.rows)).unflatten(0, (-1, self.size))
+        padded.index_copy_(0, self.slots, x.index_select(0, self.rows))
+        return padded.view(len(self.groups), self.size, *x.shape[1:])
 
     def unpad(self, padded: Tensor, out: Tensor) -> None:
         """``[G, S, H, M]`` into rows of ``[N, H, M]``."""
@@ -178,6 +188,6 @@ def _tiny(bounds: list[int], matrix_bytes: int) -> Iterator[_Tiny]:
     ptr = torch.tensor(bounds)
     count = ptr.diff()
     groups = ((count > 0) & (count <= _TINY)).nonzero().squeeze(1)
-    for chunk in groups.split(max(1, _CHUNK_BYTES // max(matrix_bytes, 1))):
+    for chunk in torch.split(groups, max(1, _CHUNK_BYTES // max(matrix_bytes, 1))):
         if len(chunk):
             yield _Tiny(chunk, ptr[chunk], count[chunk])

@@ -16,6 +16,7 @@ from torch_geometric.utils import (
     softmax,
 )
 
+from gnnkit._accelerate._cache import Topology
 from gnnkit._accelerate._marks import topology_of
 from gnnkit._accelerate._products import reduced
 from gnnkit._accelerate._remembered import Remembered
@@ -27,9 +28,8 @@ _REDUCES = {"sum": "sum", "add": "sum", "mean": "mean", "max": "max", "min": "mi
 def fast_softmax(src: Any, index: Any = None, ptr: Any = None, num_nodes: Any = None, dim: int = 0) -> Any:
     """PyG's ``softmax``, by row where the graph of ``index`` is known."""
     src, topology = materialised(src), topology_of(index)
-    known = topology is not None and ptr is None and num_nodes in (None, topology.adj.num_dst)
-    fits = type(src) is Tensor and src.dtype in FLOATS and src.dim() in (1, 2, 3) and dim in (0, -src.dim())
-    if not (known and fits and len(src) == topology.adj.num_edges):
+    served = topology is not None and ptr is None and num_nodes in (None, topology.adj.num_dst)
+    if topology is None or not served or not _fits(src, topology, dim) or src.dim() > 3:
         return softmax(src, index, ptr, num_nodes, dim)
     if src.dim() < 3:
         return topology.adj.softmax(src)
@@ -40,11 +40,15 @@ def fast_scatter(src: Any, index: Any, dim: int = 0, dim_size: Any = None, reduc
     """PyG's ``scatter``, by row where the graph of ``index`` is known."""
     topology = topology_of(index)
     served = topology is not None and reduce in _REDUCES and dim_size == topology.adj.num_dst
-    rows = type(src) is Tensor or isinstance(src, Rows)
-    fits = rows and src.dtype in FLOATS and src.dim() > 0 and dim in (0, -src.dim())
-    if served and fits and src.shape[0] == topology.adj.num_edges:
-        return reduced(src, topology, _REDUCES[reduce])
-    return scatter(materialised(src), index, dim, dim_size, reduce)
+    if topology is None or not served or not _fits(src, topology, dim):
+        return scatter(materialised(src), index, dim, dim_size, reduce)
+    return reduced(src, topology, _REDUCES[reduce])
+
+
+def _fits(src: Any, topology: Topology, dim: int) -> bool:
+    """Whether these are numbers of the graph's edges, one after the other."""
+    rows = type(src) is Tensor or (isinstance(src, Rows) and not src.batched)
+    return rows and src.dtype in FLOATS and dim in (0, -src.dim()) and src.shape[:1] == (topology.adj.num_edges,)
 
 
 _OF_A_GRAPH = (gcn_norm, get_laplacian, add_self_loops, add_remaining_self_loops, remove_self_loops)

@@ -8,30 +8,13 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.nn.modules.module import _has_any_global_hook
 from torch.utils.checkpoint import _StopRecomputationError
 from torch_geometric.nn.conv import MessagePassing
 
 from gnnkit._accelerate._aggregation import is_served
 from gnnkit._accelerate._propagate import Call
 from gnnkit._accelerate._rebound import rebound_class
-
-_INTERNALS = ("_check_input", "_collect", "_index_select", "_index_select_safe", "_lift", "_set_size")
-_METHODS = {
-    "propagate",
-    "edge_updater",
-    "message",
-    "edge_update",
-    "update",
-    "message_and_aggregate",
-    "aggregate",
-    *_INTERNALS,
-}
-_HOOKS = tuple(
-    f"_{stage}_forward_{kind}"
-    for stage in ("propagate", "message", "aggregate", "edge_update")
-    for kind in ("pre_hooks", "hooks")
-)
+from gnnkit._accelerate._watch import INTERNALS, is_unwatched, replaced
 
 
 class FastLayer(MessagePassing):  # type: ignore[misc]
@@ -131,18 +114,8 @@ def revert(layer: FastLayer) -> MessagePassing:
 
 def _drop_bound_propagate(layer: MessagePassing) -> None:
     # PyG's explain binds the class's propagate to the instance, which would hide another class's
-    if not layer.explain and layer.decomposed_layers == 1 and "propagate" not in _replaced(layer):
+    if not layer.explain and layer.decomposed_layers == 1 and "propagate" not in replaced(layer):
         layer.__dict__.pop("propagate", None)
-
-
-def _replaced(layer: MessagePassing) -> set[str]:
-    """Return the methods that somebody replaced on the instance; PyG itself binds two of its own."""
-    names: set[str] = _METHODS & layer.__dict__.keys()
-    if "propagate" in names:
-        function = getattr(layer.__dict__["propagate"], "__func__", None)
-        if function in (type(layer)._jinja_propagate, type(layer)._orig_propagate):
-            names.remove("propagate")
-    return names
 
 
 def _restore(layer_class: type[MessagePassing]) -> FastLayer:
@@ -160,10 +133,10 @@ def refusal(layer: MessagePassing) -> str | None:
             written = base.__dict__.get(name)
             if written is not None and written is base.__dict__.get(f"_orig_{name}", written):
                 return f"has {_article(name)} of its own"
-    for name in _INTERNALS:
+    for name in INTERNALS:
         if getattr(cls, name) is not getattr(MessagePassing, name):
             return f"has {_article(name)} of its own"
-    if patched := _replaced(layer):
+    if patched := replaced(layer):
         return f"has {', '.join(sorted(patched))} replaced on the instance"
     if layer.node_dim not in (0, -2):
         return f"has its nodes in dimension {layer.node_dim}"
@@ -191,34 +164,4 @@ def is_fast(layer: MessagePassing, edge_index: Any) -> bool:
         and edge_index.shape[0] == 2
         and edge_index.dtype in (torch.int64, torch.int32)
         and is_unwatched(layer)
-    )
-
-
-def is_unwatched(layer: MessagePassing) -> bool:
-    """Whether nobody looks at what a layer does in between, or has put something in its place."""
-    return (
-        not is_transformed()
-        and not layer.explain
-        and layer.decomposed_layers == 1
-        and not any(getattr(layer, hooks) for hooks in _HOOKS)
-        and not _has_any_global_hook()  # type: ignore[no-untyped-call]
-        and (layer.aggr_module is None or not any(map(_is_watched, layer.aggr_module.modules())))
-        and not _replaced(layer)
-    )
-
-
-def _is_watched(module: torch.nn.Module) -> bool:
-    """Whether somebody would miss the call of a module, or has put another in its place."""
-    hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
-    return any(hooks) or "forward" in module.__dict__
-
-
-def is_transformed() -> bool:
-    """Whether the call is traced, compiled or differentiated forward: a hash of content has no place there."""
-    return (
-        torch.compiler.is_compiling()
-        or torch._C._get_tracing_state() is not None
-        or torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None  # make_fx
-        or torch._C._are_functorch_transforms_active()
-        or torch.autograd.forward_ad._current_level >= 0
     )

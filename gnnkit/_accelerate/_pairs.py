@@ -12,6 +12,9 @@ from torch.nn import Parameter
 from gnnkit._accelerate._rows import EscapedError, Pending, Rows, materialised, version
 from gnnkit.kernels import sddmm
 
+# a product with fewer channels costs less at every edge than the gathering of its result
+NARROW = 16
+
 
 class Pair(Pending):
     """``a[one end of each edge] * b[the other]``; summed over its channels it is an `sddmm`."""
@@ -73,7 +76,7 @@ class Joined(Pending):
     def fits(parts: Any, dim: Any) -> bool:
         """Whether these are rows of the same edges, one of them at least a promise."""
         rows = [part for part in parts if isinstance(part, Rows) and part.is_pending]
-        if not rows or any(r.batched or r.topology is not rows[0].topology for r in rows):
+        if not rows or any(r.batched or r.is_flat or r.topology is not rows[0].topology for r in rows):
             return False
         lead, dims = rows[0].shape[:-1], rows[0].dim()
         return (
@@ -117,18 +120,21 @@ def linear_of_joined(x: Joined, weight: Tensor, bias: Tensor | None) -> Tensor |
     if weight.dim() != 2 or weight.shape[1] != x.shape[-1] or weight.dtype != x.dtype:
         return None
     x.check_unwritten()
-    blocks = weight.split([part.shape[-1] for part in x.parts], dim=1)
+    on_nodes = [
+        isinstance(part, Rows) and part.shape[-1] >= NARROW and part.is_node_level(multiplies=True) for part in x.parts
+    ]
+    if not any(on_nodes):
+        return None
+    blocks = torch.split(weight, [part.shape[-1] for part in x.parts], dim=1)
     tables: dict[str, Tensor] = {}
     of_edges: Tensor | None = None
-    for part, block in zip(x.parts, blocks, strict=True):
-        if isinstance(part, Rows) and part.is_node_level(multiplies=True):
+    for part, block, on_node in zip(x.parts, blocks, on_nodes, strict=True):
+        if on_node:
             mapped = F.linear(part.own_table(), block)
             tables[part.end] = tables[part.end] + mapped if part.end in tables else mapped
         else:
             mapped = F.linear(materialised(part), block)
             of_edges = mapped if of_edges is None else of_edges + mapped
-    if not tables:
-        return None
     if bias is not None:
         end = next(iter(tables))
         tables[end] = tables[end] + bias

@@ -40,7 +40,8 @@ def _reduced_rows(rows: Rows, reduce: str) -> Tensor:
         x = rows.own_table()
     if rows.batched:
         return aggregate(rows.topology, x.transpose(0, 1), weight, reduce).transpose(0, 1).contiguous()
-    return aggregate(rows.topology, x, weight, reduce)
+    out = aggregate(rows.topology, x, weight, reduce)
+    return out.flatten(1) if rows.is_flat else out
 
 
 def aggregate(topology: Topology, x: Tensor, weight: Tensor | None, reduce: str) -> Tensor:

@@ -11,7 +11,6 @@ from torch.nn import Parameter
 from torch_geometric.nn.conv import MessagePassing
 
 from gnnkit._accelerate import _cache, _rules  # noqa: F401 (the rules register themselves)
-from gnnkit._accelerate._aggregation import REDUCES as REDUCES
 from gnnkit._accelerate._aggregation import aggregation
 from gnnkit._accelerate._cache import Topology
 from gnnkit._accelerate._marks import mark

@@ -1,10 +1,10 @@
 """A layer's own code, in which a few of PyG's functions are ours.
 
-``forward`` of an SGConv calls ``gcn_norm``, ``message`` of a TransformerConv calls ``softmax``: functions that its module
-imported from PyG. The class made here holds the same functions of the layer, their bytecode unchanged, with another
-view of their module's names, in which those few are `FUNCTIONS`. So every layer that calls them is served, of PyG or of
-a user, without a second version of its ``forward`` that would have to follow PyG's; and no module is written to: plain
-layers, other threads and code that asks the module for its names see what they always saw.
+``forward`` of an SGConv calls ``gcn_norm``, ``message`` of a TransformerConv calls ``softmax``: functions that their
+modules imported from PyG. The class made here holds the same functions of the layer, their bytecode unchanged, with
+another view of their module's names, in which those few are from `_functions`. So every layer that calls them is
+served, of PyG or of a user, without a second version of its ``forward`` that would have to follow PyG's. And nothing is
+written into a module: plain layers and other threads see what they always saw.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch_geometric.nn.conv import MessagePassing
 
 from gnnkit._accelerate import _functions
 from gnnkit._accelerate._remembered import unshared
+from gnnkit._accelerate._watch import is_unwatched
 
 
 class _Names(dict[str, Any]):
@@ -71,8 +72,6 @@ def _rebound(function: FunctionType, ours: dict[Any, Any], is_forward: bool) -> 
 
     @functools.wraps(function)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        from gnnkit._accelerate._layer import is_unwatched
-
         # a layer that keeps its normalised graph shows it to whoever asks: it gets one of its own
         if not is_unwatched(self) or (is_forward and getattr(self, "cached", False)):
             return function(self, *args, **kwargs)

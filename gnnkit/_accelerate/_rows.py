@@ -114,12 +114,14 @@ class Rows(Pending):
         end: Which node of an edge: ``"src"`` or ``"dst"``.
         weight: ``[E]`` or ``[E, H]`` in the original edge order, or None.
         batched: Whether edges are the second dimension.
+        is_flat: Whether heads and channels are one dimension, ``[E, H * D]``.
     """
 
     table: Tensor
     end: End
     weight: Tensor | None
     batched: bool
+    is_flat: bool
     _own: Tensor | None
     _versions: tuple[int, int]
 
@@ -132,11 +134,13 @@ class Rows(Pending):
         family: list[weakref.ref[Pending]],
         weight: Tensor | None = None,
         batched: bool = False,
+        is_flat: bool = False,
     ) -> Rows:
         num_edges = topology.adj.num_edges
-        shape = (table.shape[0], num_edges, *table.shape[2:]) if batched else (num_edges, *table.shape[1:])
+        row = (table.shape[1:].numel(),) if is_flat else tuple(table.shape[1:])
+        shape = (table.shape[0], num_edges, *table.shape[2:]) if batched else (num_edges, *row)
         self: Rows = cls._promise(shape, table, topology, family)
-        self.table, self.end, self.weight, self.batched = table, end, weight, batched
+        self.table, self.end, self.weight, self.batched, self.is_flat = table, end, weight, batched, is_flat
         self._own, self._versions = None, (version(table), version(weight))
         return self
 
@@ -148,6 +152,14 @@ class Rows(Pending):
             self.is_view = out.is_view = True
         else:
             out._own = self._own if table is self.table else table
+        return out
+
+    def flattened(self) -> Rows:
+        """Return rows ``[E, H, D]`` as ``[E, H * D]``."""
+        self.check_unwritten()
+        out = Rows(self.table, self.topology, self.end, self.family, self.weight, is_flat=True)
+        self.is_view = out.is_view = True
+        out._own = self._own
         return out
 
     @property
@@ -162,6 +174,8 @@ class Rows(Pending):
         rows = self.topology.adj.gather(table, self.end)
         if self.weight is not None:
             rows = rows * self.weight.view(*self.weight.shape, *[1] * (rows.dim() - self.weight.dim()))
+        if self.is_flat:
+            return rows.flatten(1)
         return rows.transpose(0, 1).contiguous() if self.batched else rows
 
     def is_node_level(self, multiplies: bool = False) -> bool:

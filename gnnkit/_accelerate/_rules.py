@@ -68,7 +68,7 @@ def _multiply_rows(a: Rows, b: Rows) -> Any:
 def _weighted(rows: Rows, factor: Tensor) -> Rows | None:
     """Multiply rows by one number an edge (and head), if that is what the factor is."""
     dims = rows.dim()
-    if rows.end != "src" or dims not in (2, 3) or factor.dim() < 2 or factor.shape[-1] != 1:
+    if rows.end != "src" or rows.is_flat or dims not in (2, 3) or factor.dim() < 2 or factor.shape[-1] != 1:
         return None
     # [E, 1] for rows [E, D] and for each of B tables [B, E, D]; [E, 1, 1] or [E, H, 1] for rows [E, H, D]
     if factor.dim() != (2 if rows.batched else dims) or factor.shape[0] != rows.topology.adj.num_edges:
@@ -78,9 +78,10 @@ def _weighted(rows: Rows, factor: Tensor) -> Rows | None:
     weight = factor.squeeze(-1)
     weight = weight.squeeze(-1) if factor.dim() == 3 and factor.shape[1] == 1 else weight
     if rows.weight is not None:
-        if rows.weight.dim() != weight.dim():
-            return None
-        weight = rows.weight * weight
+        both = rows.weight, weight
+        # [E] and [E, H]: one number an edge is one for each of its heads
+        one, other = (w.unsqueeze(-1) if w.dim() < max(v.dim() for v in both) else w for w in both)
+        weight = one * other
     return rows.like(rows.table, weight)
 
 
@@ -164,6 +165,13 @@ def _slice(x: Any, key: Any) -> Any:
     return None
 
 
+@rule(torch.flatten, Tensor.flatten)
+def _flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
+    if not isinstance(x, Rows) or start_dim != 1 or end_dim not in (-1, x.dim() - 1) or 0 in x.shape or x.dim() < 2:
+        return None
+    return _view(x, -1, x.shape[1:].numel())
+
+
 @rule(Tensor.view, Tensor.reshape, torch.reshape)
 def _view(x: Any, *shape: Any) -> Any:
     if not isinstance(x, Rows) or x.batched:
@@ -175,6 +183,8 @@ def _view(x: Any, *shape: Any) -> Any:
     same = torch.Size(shape[1:]).numel() == x.table.shape[1:].numel()
     if not same or shape[0] not in (-1, num_edges) or num_edges == 0:
         return None
+    if x.is_pending and x.weight is not None and x.dim() == 3 and len(shape) == 2:
+        return x.flattened()
     return on_table(x, lambda table: table.reshape(len(table), *shape[1:]), is_view=True)
 
 

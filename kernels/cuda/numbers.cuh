@@ -93,22 +93,23 @@ __device__ inline void store(T* to, const typename Number<T>::Wide* from) {
     *(Pack<T, V>*)to = pack;
 }
 
+template <int V, class T>
+__device__ inline void store_nan(T* to) {
+    typename Number<T>::Wide nan[V];
+#pragma unroll
+    for (int v = 0; v < V; v++) nan[v] = not_a_number<typename Number<T>::Wide>();
+    store<V>(to, nan);
+}
+
+// values[k], or 1 where there are no values.
+template <class T>
+__device__ inline typename Number<T>::Wide or_one(const T* values, i64 k) {
+    return values ? Number<T>::widen(values[k]) : (typename Number<T>::Wide)1;
+}
+
 // int32 or int64, told apart at run time: a choice that all threads make alike, beside a whole row read.
 struct Ids {
     const void* data;
     bool wide;
     __device__ i64 operator[](i64 k) const { return wide ? ((const i64*)data)[k] : ((const int*)data)[k]; }
 };
-
-// The row of a CSR that holds an entry: the last one that begins at or before it. In [0, rows) for any pointers.
-__device__ inline i64 row_of(const i64* indptr, i64 rows, i64 entry) {
-    i64 low = 0, high = rows;  // the row is in [low, high)
-    while (high - low > 1) {
-        i64 middle = low + (high - low) / 2;
-        if (indptr[middle] <= entry)
-            low = middle;
-        else
-            high = middle;
-    }
-    return low;
-}

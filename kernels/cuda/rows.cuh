@@ -2,141 +2,175 @@
 //
 // A warp takes a row. Its lanes lie side by side along the features; where a row has fewer features than that, groups
 // of lanes take every second, fourth … entry, and a tree of shuffles joins them. A row of more than `chunk` entries, a
-// hub, would keep its warp busy long after the others have finished: reduce_hubs() has a block reduce every chunk of a
+// hub, would keep its warp busy long after the others have finished: reduce<true> has a block reduce every chunk of a
 // hub beforehand, into `partial`, and the row's warp joins the partial results in order. A block finds the hubs in its
 // chunk by itself, so the host need not know the degrees. Nothing is added atomically.
 //
-// A Job says what is reduced:
-//     Acc, V                                  one accumulator; how many a lane has (neighbouring features)
-//     Acc start() const                       the reduction of nothing
-//     void absorb(Acc*, Place, row, entry)    take in an entry
-//     static Acc join(Acc, Acc)               of two parts; commutative
-//     void finish(Acc*, Place, row, begin, end, Acc* hub)   hub: where a hub's result may be left, else null
+// A job, derived from RowJob, says what is reduced, in N numbers a lane:
+//     void start(A*) const                    the reduction of nothing
+//     void read(Term&, Place, row, entry, id) read what an entry brings; id: indices[entry], if IDS
+//     void take(A*, Term) const               take it in
+//     static void join(A*, const A*)          take in another part; commutative
+//     void finish(A*, Place, row, begin, end, A* hub)   by all slots; hub: a hub's place in `partial`, else null
 //     void refuse(Place, row)                 the row's pointers are wrong
 #pragma once
-#include "numbers.cuh"
+#include "graph.cuh"
 
 extern __shared__ double arena[];
 
-struct Place {
-    int lane, span;     // lanes side by side, a power of two
-    int slot, slots;    // which entries of a row the lane takes: slot, slot + slots, …
-    i64 feature, head;  // the lane's first feature, and the head that it belongs to
-    bool inside;        // whether there is such a feature
+template <class T, int V_, int N_ = V_>
+struct RowJob {
+    typedef typename Number<T>::Wide A;
+    static const int V = V_;  // features of a lane, side by side
+    static const int N = N_;  // numbers that a lane reduces to
+    static const bool IDS = true;
+    struct Term {
+        A item[V];
+    };
+    Graph graph;
+    T* out;  // [rows, features]
+
+    __device__ void start(A* acc) const {
+        for (int n = 0; n < N; n++) acc[n] = 0;
+    }
+    __device__ void take(A* acc, const Term& term) const {
+#pragma unroll
+        for (int v = 0; v < V; v++) acc[v] += term.item[v];
+    }
+    static __device__ void join(A* acc, const A* other) {
+#pragma unroll
+        for (int n = 0; n < N; n++) acc[n] += other[n];
+    }
+    __device__ void write(const A* acc, const Place& at, i64 row) const {
+        if (at.slot == 0) store<V>(out + row * graph.features + at.feature, acc);
+    }
+    __device__ void finish(A* acc, const Place& at, i64 row, i64, i64, A*) const { write(acc, at, row); }
+    __device__ void refuse(const Place& at, i64 row) const {
+        if (at.slot == 0) store_nan<V>(out + row * graph.features + at.feature);
+    }
 };
 
-// features = heads * depth; gridDim.y tiles of span * V features cover them.
-__device__ inline Place place(i64 features, i64 depth, int span, int per_lane) {
-    Place at;
-    at.lane = threadIdx.x % LANES;
-    at.span = span;
-    at.slot = at.lane / span;
-    at.slots = LANES / span;
-    at.feature = ((i64)blockIdx.y * span + at.lane % span) * per_lane;
-    at.inside = at.feature < features;
-    at.head = at.inside ? at.feature / depth : 0;
-    return at;
-}
-
-__device__ inline int warp_in_block() { return threadIdx.x / LANES; }
-__device__ inline int warps_in_block() { return blockDim.x / LANES; }
-
-template <class A>
-__device__ inline A from_lane_across(A value, int distance) {
-    return __shfl_xor_sync(ALL_LANES, value, distance);
-}
-
 template <class Job>
-__device__ inline void join_slots(typename Job::Acc* acc, const Place& at) {
-    for (int distance = at.span; distance < LANES; distance *= 2)
+__device__ inline void join_slots(typename Job::A* acc, const Place& at) {
+    for (int distance = LANES / at.slots; distance < LANES; distance *= 2) {
+        typename Job::A other[Job::N];
 #pragma unroll
-        for (int v = 0; v < Job::V; v++) acc[v] = Job::join(acc[v], from_lane_across(acc[v], distance));
+        for (int n = 0; n < Job::N; n++) other[n] = __shfl_xor_sync(ALL_LANES, acc[n], distance);
+        Job::join(acc, other);
+    }
+}
+
+const int AHEAD = 4;  // entries whose rows are asked for before the first is needed
+
+template <int count, class Job>
+__device__ inline void take_entries(const Job& job, typename Job::A* acc, const Place& at, i64 row, i64 entry) {
+    i64 ids[count];
+    typename Job::Term terms[count];
+#pragma unroll
+    for (int k = 0; k < count; k++) ids[k] = Job::IDS ? job.graph.indices[entry + k * at.slots] : 0;
+#pragma unroll
+    for (int k = 0; k < count; k++) job.read(terms[k], at, row, entry + k * at.slots, ids[k]);
+#pragma unroll
+    for (int k = 0; k < count; k++) job.take(acc, terms[k]);
 }
 
 template <class Job>
-__device__ inline void absorb_entries(const Job& job, typename Job::Acc* acc, const Place& at, i64 row, i64 begin, i64 end) {
-    if (at.inside)
-#pragma unroll 4
-        for (i64 entry = begin + at.slot; entry < end; entry += at.slots) job.absorb(acc, at, row, entry);
+__device__ inline void take_row(const Job& job, typename Job::A* acc, const Place& at, i64 row, i64 begin, i64 end) {
+    if (!at.inside) return;
+    i64 entry = begin + at.slot;
+    for (; entry + (AHEAD - 1) * at.slots < end; entry += AHEAD * at.slots)
+        take_entries<AHEAD>(job, acc, at, row, entry);
+    for (; entry < end; entry += at.slots) take_entries<1>(job, acc, at, row, entry);
 }
 
-// Two partial results a chunk: 0 of the row that owns its first entry, 1 of a hub that begins further on.
-__device__ inline i64 partial_index(i64 c, i64 begin, i64 chunk, i64 features, i64 feature) {
-    return (2 * c + (begin > c * chunk)) * features + feature;
+// Where a lane's N numbers lie. Two partial results a chunk: 0 of the row that owns its first entry, 1 of a hub that
+// begins further on.
+template <class Job>
+__device__ inline i64 partial_index(const Graph& graph, i64 c, i64 begin, i64 feature) {
+    return ((2 * c + (begin > c * graph.chunk)) * (graph.features / Job::V) + feature / Job::V) * Job::N;
 }
 
 template <class Job>
-__device__ void reduce_rows(const Job& job, const i64* indptr, i64 rows, i64 entries, i64 features, i64 depth, int span,
-                            i64 chunk, typename Job::Acc* partial) {
-    typedef typename Job::Acc Acc;
+__device__ void reduce_rows(const Job& job, typename Job::A* partial) {
+    const Graph& graph = job.graph;
     i64 row = (i64)blockIdx.x * warps_in_block() + warp_in_block();
-    if (row >= rows) return;
-    Place at = place(features, depth, span, Job::V);
-    i64 begin = indptr[row], end = indptr[row + 1];
-    if (begin < 0 || end < begin || end > entries) {
-        job.refuse(at, row);
+    if (row >= graph.rows) return;
+    Place at = place(graph, Job::V);
+    i64 begin = graph.indptr[row], end = graph.indptr[row + 1];
+    if (begin < 0 || end < begin || end > graph.entries) {
+        if (at.inside) job.refuse(at, row);
         return;
     }
-    Acc acc[Job::V];
-#pragma unroll
-    for (int v = 0; v < Job::V; v++) acc[v] = job.start();
-    bool hub = end - begin > chunk;
-    if (!hub) {
-        absorb_entries(job, acc, at, row, begin, end);
-    } else if (at.inside) {
-        for (i64 c = begin / chunk + at.slot; c <= (end - 1) / chunk; c += at.slots)
-#pragma unroll
-            for (int v = 0; v < Job::V; v++)
-                acc[v] = Job::join(acc[v], partial[partial_index(c, begin, chunk, features, at.feature + v)]);
+    typename Job::A acc[Job::N], *hub = nullptr;
+    job.start(acc);
+    if (end - begin <= graph.chunk) {
+        take_row(job, acc, at, row, begin, end);
+    } else {
+        hub = partial + partial_index<Job>(graph, begin / graph.chunk, begin, at.feature);
+        for (i64 c = begin / graph.chunk + at.slot; at.inside && c <= (end - 1) / graph.chunk; c += at.slots)
+            Job::join(acc, partial + partial_index<Job>(graph, c, begin, at.feature));
     }
     join_slots<Job>(acc, at);
-    Acc* left = hub ? partial + partial_index(begin / chunk, begin, chunk, features, at.feature) : nullptr;
-    if (at.inside) job.finish(acc, at, row, begin, end, left);
+    if (at.inside) job.finish(acc, at, row, begin, end, hub);
 }
 
-// The part of a hub that lies in the block's chunk: which = 0, 1 as in partial_index. False if there is none.
-__device__ inline bool hub_in_chunk(const i64* indptr, i64 rows, i64 entries, i64 chunk, int which, i64* row, i64* begin,
-                                    i64* low, i64* high) {
-    i64 first = (i64)blockIdx.x * chunk, last = first + chunk < entries ? first + chunk : entries;
-    i64 owner = row_of(indptr, rows, first);
-    *row = which ? row_of(indptr, rows, last - 1) : owner;
-    if (which && *row == owner) return false;
-    *begin = indptr[*row];
-    i64 end = indptr[*row + 1];
-    *low = *begin > first ? *begin : first;
-    *high = end < last ? end : last;
-    return *begin >= 0 && end <= entries && end - *begin > chunk;
-}
+// The part of a hub that lies in the block's chunk: which = 0, 1 as in partial_index.
+struct HubPart {
+    i64 row, begin, low, high;  // the entries low … high - 1 of the row that begins at `begin`
+    bool any;
+
+    __device__ HubPart(const Graph& graph, int which) {
+        i64 first = (i64)blockIdx.x * graph.chunk;
+        i64 last = first + graph.chunk < graph.entries ? first + graph.chunk : graph.entries;
+        i64 owner = row_of(graph, first);
+        row = which ? row_of(graph, last - 1) : owner;
+        begin = graph.indptr[row];
+        i64 end = graph.indptr[row + 1];
+        low = begin > first ? begin : first;
+        high = end < last ? end : last;
+        any = !(which && row == owner) && begin >= 0 && end <= graph.entries && end - begin > graph.chunk;
+    }
+};
 
 template <class Job>
-__device__ void reduce_hubs(const Job& job, const i64* indptr, i64 rows, i64 entries, i64 features, i64 depth, int span,
-                            i64 chunk, typename Job::Acc* partial) {
-    typedef typename Job::Acc Acc;
-    Place at = place(features, depth, span, Job::V);
-    Acc* shared = (Acc*)arena + warp_in_block() * LANES * Job::V + at.lane;  // [warps, V, lanes]
+__device__ void reduce_hubs(const Job& job, typename Job::A* partial) {
+    typedef typename Job::A A;
+    const int N = Job::N;
+    Place at = place(job.graph, Job::V);
+    A* shared = (A*)arena + warp_in_block() * LANES * N + threadIdx.x % LANES;  // [warps, N, lanes]
     for (int which = 0; which < 2; which++) {  // each warp ends with its own place, so the next hub may begin at once
-        i64 row, begin, low, high;
-        if (!hub_in_chunk(indptr, rows, entries, chunk, which, &row, &begin, &low, &high)) continue;  // all threads alike
-        i64 piece = (high - low + warps_in_block() - 1) / warps_in_block();
-        i64 from = low + warp_in_block() * piece, to = from + piece < high ? from + piece : high;
-        Acc acc[Job::V];
-#pragma unroll
-        for (int v = 0; v < Job::V; v++) acc[v] = job.start();
-        absorb_entries(job, acc, at, row, from, to);
+        HubPart part(job.graph, which);
+        if (!part.any) continue;  // all threads alike
+        i64 piece = (part.high - part.low + warps_in_block() - 1) / warps_in_block();
+        i64 from = part.low + warp_in_block() * piece, to = from + piece < part.high ? from + piece : part.high;
+        A acc[N];
+        job.start(acc);
+        take_row(job, acc, at, part.row, from, to);
         join_slots<Job>(acc, at);
 #pragma unroll
-        for (int v = 0; v < Job::V; v++) shared[v * LANES] = acc[v];
+        for (int n = 0; n < N; n++) shared[n * LANES] = acc[n];
         __syncthreads();
         for (int half = warps_in_block() / 2; half > 0; half /= 2) {  // a power of two of warps
-            if (warp_in_block() < half)
+            if (warp_in_block() < half) {
+                A other[N];
 #pragma unroll
-                for (int v = 0; v < Job::V; v++)
-                    shared[v * LANES] = Job::join(shared[v * LANES], shared[(half * Job::V + v) * LANES]);
+                for (int n = 0; n < N; n++) other[n] = shared[(half * N + n) * LANES];
+                Job::join(acc, other);
+#pragma unroll
+                for (int n = 0; n < N; n++) shared[n * LANES] = acc[n];
+            }
             __syncthreads();
         }
         if (warp_in_block() == 0 && at.slot == 0 && at.inside)
 #pragma unroll
-            for (int v = 0; v < Job::V; v++)
-                partial[partial_index(blockIdx.x, begin, chunk, features, at.feature + v)] = shared[v * LANES];
+            for (int n = 0; n < N; n++) partial[partial_index<Job>(job.graph, blockIdx.x, part.begin, at.feature) + n] = acc[n];
     }
+}
+
+template <bool hubs, class Job>
+__device__ void reduce(const Job& job, typename Job::A* partial) {
+    if (hubs)
+        reduce_hubs(job, partial);
+    else
+        reduce_rows(job, partial);
 }

@@ -36,8 +36,7 @@ from gnnkit._accelerate._gcn import FastGCN
 from gnnkit._accelerate._layer import FastLayer
 from gnnkit.kernels import _numba
 
-WIDTH, OUT, EDGE = 6, 4, 3
-TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
+WIDTH, OUT, EDGE = 6, 4, 3  # as in conftest.py
 
 
 def mlp(width: int = WIDTH) -> nn.Sequential:
@@ -147,94 +146,10 @@ CASES: dict[str, Case] = {
 }
 
 
-def draw(seed: int, pair: bool) -> tuple[Tensor, int, int]:
-    """A small graph: empty, with isolated nodes, self-loops, parallel edges, in turn."""
-    rng = torch.Generator().manual_seed(seed)
-    num_src = int(torch.randint(1, 9, (), generator=rng))
-    num_dst = int(torch.randint(1, 9, (), generator=rng)) if pair else num_src
-    num_edges = (0, 1, num_src, 3 * num_src, 8 * num_src)[seed % 5]
-    src = torch.randint((num_src + 1) // 2 if seed % 3 == 0 else num_src, (num_edges,), generator=rng)
-    dst = torch.randint((num_dst + 1) // 2 if seed % 3 == 1 else num_dst, (num_edges,), generator=rng)
-    if seed % 4 == 1 and num_edges:  # each edge twice
-        src, dst = torch.cat([src, src]), torch.cat([dst, dst])
-    if seed % 4 == 2 and not pair:  # each node with a self-loop
-        src, dst = torch.cat([src, torch.arange(num_src)]), torch.cat([dst, torch.arange(num_src)])
-    return torch.stack([src, dst]), num_src, num_dst
-
-
-def arguments(takes: str, seed: int, dtype: torch.dtype) -> tuple[list[Any], dict[str, Any], list[Tensor]]:
-    """What a layer's forward is called with, and the tensors whose gradients count."""
-    kinds = takes.split()
-    edge_index, num_src, num_dst = draw(seed, kinds[0] in ("pair", "source"))
-    rng = torch.Generator().manual_seed(seed)
-
-    def leaf(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=rng, dtype=dtype).requires_grad_()
-
-    x, other = leaf(num_src, WIDTH), leaf(num_dst, WIDTH)
-    first: Any = {"x": x, "twice": x, "pair": (x, other), "source": (x, None)}[kinds[0]]
-    args, kwargs, leaves = [first, edge_index], {}, [x]
-    if kinds[0] == "pair":
-        leaves.append(other)
-    if kinds[0] == "source":
-        kwargs["size"] = (num_src, num_dst)
-    if kinds[0] == "twice":
-        args.insert(1, x * 0.5)
-    if "weight" in kinds:
-        weight = torch.rand(edge_index.shape[1], generator=rng, dtype=dtype)
-        kwargs["edge_weight"] = weight.requires_grad_() if seed % 2 else weight
-        leaves += [weight] if seed % 2 else []
-    if "attr" in kinds:
-        kwargs["edge_attr"] = leaf(edge_index.shape[1], EDGE)
-        leaves.append(kwargs["edge_attr"])
-    return args, kwargs, leaves
-
-
-def outcome(layer: nn.Module, takes: str, seed: int, dtype: torch.dtype) -> tuple[Tensor, list[Tensor]] | type:
-    """The output and all gradients of a layer, or what it raises."""
-    args, kwargs, leaves = arguments(takes, seed, dtype)
-    torch.manual_seed(seed)
-    try:
-        out = layer(*args, **kwargs)
-    except Exception as error:
-        return type(error)
-    wrt = [*leaves, *layer.parameters()]
-    if not out.requires_grad:
-        return out, []
-    grads = torch.autograd.grad(
-        (out * torch.linspace(-1, 1, out.numel(), dtype=dtype).view_as(out)).sum(), wrt, allow_unused=True
-    )
-    return out.detach(), [torch.zeros_like(w) if g is None else g for g, w in zip(grads, wrt, strict=True)]
-
-
-def distance(actual: Tensor, expected: Tensor) -> float:
-    """The largest error, relative to the tensor's own size where that exceeds 1."""
-    assert actual.shape == expected.shape
-    assert actual.dtype == expected.dtype
-    if not expected.numel():
-        return 0.0
-    return float((actual - expected).abs().max() / expected.abs().max().clamp(min=1))
-
-
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 @pytest.mark.parametrize("name", CASES)
-def test_equal_on_50_graphs(name: str, dtype: torch.dtype) -> None:
-    make, takes = CASES[name]
-    compared = 0
-    for seed in range(50):
-        torch.manual_seed(seed)
-        plain = make().to(dtype)
-        fast = gnnkit.accelerate(copy.deepcopy(plain))
-        expected = outcome(plain, takes, seed, dtype)
-        actual = outcome(fast, takes, seed, dtype)
-        if isinstance(expected, type):
-            assert actual is expected
-            continue
-        assert not isinstance(actual, type), actual
-        compared += 1
-        for a, e in zip((actual[0], *actual[1]), (expected[0], *expected[1]), strict=True):
-            assert distance(a, e) <= TOLERANCE[dtype], seed
-    assert compared >= 25
+def test_equal_on_50_graphs(name: str, dtype: torch.dtype, same_on_50_graphs: Any) -> None:
+    same_on_50_graphs(*CASES[name], dtype)
 
 
 # a product of messages is left to PyG; the gradient of what is before it is not
@@ -242,15 +157,14 @@ BACKWARD_ONLY = {"sage mul"}
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_kernel_ran(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_kernel_ran(name: str, monkeypatch: pytest.MonkeyPatch, call_on_a_graph: Any) -> None:
     calls = []
     original = _numba.spmm
     monkeypatch.setattr(_numba, "spmm", lambda *args: calls.append(1) or original(*args))
     make, takes = CASES[name]
     layer = gnnkit.accelerate(make())
     assert isinstance(layer, FastLayer)
-    args, kwargs, _ = arguments(takes, 3, torch.float32)
-    out = layer(*args, **kwargs)
+    out = call_on_a_graph(layer, takes)
     assert bool(calls) == (name not in BACKWARD_ONLY)
     out.sum().backward()
     assert calls

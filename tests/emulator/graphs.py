@@ -35,7 +35,7 @@ def make(kind: str) -> Graph:
         "no rows": [],
         "no edges": [0, 0, 0],
         "sparse": [0, 1, 0, 0, 3, 2, 0],
-        "one hub": [0, 0, 9 * SMALL_CHUNK + 5, 0],
+        "one hub": [0, 0, 10 * SMALL_CHUNK, 0],
         # hubs that end and begin within one chunk, one of exactly a chunk, one of a chunk and one more
         "skewed": [2, 60, 40, 0, SMALL_CHUNK, SMALL_CHUNK + 1, 1, 1, 0, 130, 3, 0],
     }[kind]

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from graphs import make, reals
+from graphs import make, numbers, reals
 from huge import sparse
 from machine import EmulatorError, Machine, build
 
-from gnnkit.kernels import _cupy, _launch, _torch
+from gnnkit.kernels import _cupy, _launch, _torch, _walk
 
 
 def spmm(machine: Machine) -> None:
-    for kind in ("sparse", "skewed"):
+    for kind in ("sparse", "skewed", "one hub"):
         graph = make(kind)
         for width in (5, 8):
             x = reals(graph.num_src, 1, width, dtype=torch.float32)
@@ -31,16 +31,101 @@ def spmm_past_31_bits(machine: Machine) -> None:
     assert out.eq(1).all()
 
 
+def extreme(machine: Machine) -> None:
+    graph = make("skewed")
+    csr = graph.indptr, graph.indices
+    for width in (5, 8):
+        x, weight = (
+            numbers(graph.num_src, 1, width, dtype=torch.float32),
+            numbers(graph.num_edges, 1, dtype=torch.float32),
+        )
+        args = *csr, x, weight, _torch.spmm(*csr, x, weight, "max")
+        torch.testing.assert_close(_cupy.extreme_ties(*args), _torch.extreme_ties(*args))
+        args = *csr, x, None, x, args[-1], weight, False
+        torch.testing.assert_close(_cupy.spmm_masked(*args), _torch.spmm_masked(*args))
+    outside = graph.indices.clone()
+    outside[0] = graph.num_src
+    assert _cupy.extreme_ties(graph.indptr, outside, x, None, args[5])[0].isnan().all()
+
+
+def sddmm(machine: Machine) -> None:
+    for kind in ("sparse", "skewed"):
+        graph = make(kind)
+        a, b = reals(graph.num_dst, 2, 8, dtype=torch.float32), reals(graph.num_src, 2, 8, dtype=torch.float32)
+        args = graph.indptr, graph.indices, a, b
+        torch.testing.assert_close(_cupy.sddmm(*args), _torch.sddmm(*args))
+
+
+def sddmm_past_31_bits(machine: Machine) -> None:
+    b = sparse(machine, (2**31 // 64 + 2, 1, 64), torch.float16)
+    b[-1] = 1
+    args = torch.tensor([0, 1]), torch.tensor([len(b) - 1]), torch.ones(1, 1, 64, dtype=torch.float16), b
+    assert _cupy.sddmm(*args).eq(64).all()
+
+
+def softmax(machine: Machine) -> None:
+    for kind in ("sparse", "skewed"):
+        graph = make(kind)
+        logits = reals(graph.num_edges, 3, dtype=torch.float32)
+        out = _cupy.segment_softmax(logits, graph.indptr)
+        torch.testing.assert_close(out, _torch.segment_softmax(logits, graph.indptr))
+        args = out, logits, graph.indptr
+        torch.testing.assert_close(_cupy.segment_softmax_backward(*args), _torch.segment_softmax_backward(*args))
+
+
+def gather(machine: Machine) -> None:
+    table, ids = reals(9, 75, dtype=torch.float32), torch.tensor([8, 0, 3, 3, 8])
+    for from_host in (False, True):
+        out = torch.zeros(5, 75)
+        _cupy._gather_rows(table, ids, out, from_host)
+        assert torch.equal(out, table[ids])
+
+
+def gather_past_31_bits(machine: Machine) -> None:
+    table = sparse(machine, (2**31 // 64 + 2, 64), torch.int8)
+    table[-1] = 1
+    out = torch.zeros(1, 64, dtype=torch.int8)
+    _cupy._gather_rows(table, torch.tensor([len(table) - 1]), out, from_host=False)
+    assert out.eq(1).all()
+
+
+def content_hash(machine: Machine) -> None:
+    words = torch.arange(5000)
+    assert _cupy.content_hash(words, 7) == _torch.content_hash(words, 7)
+
+
 Probe = Callable[[Machine], None]
 MUTANTS: list[tuple[str, Probe, str, str]] = [
-    ("spmm.cu", spmm, "acc[v];\n        __syncthreads();", "acc[v];"),
+    # rows.cuh and graph.cuh, by way of spmm.cu
+    ("spmm.cu", spmm, "shared[n * LANES] = acc[n];\n        __syncthreads();", "shared[n * LANES] = acc[n];"),
     ("spmm.cu", spmm, "            __syncthreads();\n        }", "        }"),
-    ("spmm.cu", spmm, "if (row >= rows) return;", "if (row > rows) return;"),
-    ("spmm.cu", spmm, "at.inside = at.feature < features", "at.inside = at.feature <= features"),
-    ("spmm.cu", spmm, "__shfl_xor_sync(ALL_LANES", "__shfl_xor_sync(0x0000ffffu"),
-    ("spmm.cu", spmm, "at.lane / span;", "at.lane % span;"),
-    ("spmm.cu", spmm, "low + warp_in_block() * piece", "low + warp_in_block() * (piece + 1)"),
-    ("spmm.cu", spmm_past_31_bits, "x + src * features", "x + (int)src * (int)features"),
+    ("spmm.cu", spmm, "if (row >= graph.rows) return;", "if (row > graph.rows) return;"),
+    ("spmm.cu", spmm, "at.inside = at.feature < graph.features", "at.inside = at.feature <= graph.features"),
+    ("spmm.cu", spmm, "__shfl_xor_sync(ALL_LANES, acc[n]", "__shfl_xor_sync(0x0000ffffu, acc[n]"),
+    ("spmm.cu", spmm, "lane / graph.span;", "lane % graph.span;"),
+    ("spmm.cu", spmm, "warp_in_block() * piece", "warp_in_block() * (piece + 1)"),
+    ("spmm.cu", spmm, "c <= (end - 1) / graph.chunk", "c <= end / graph.chunk"),
+    ("spmm.cu", spmm_past_31_bits, "x + graph.or_first(id) * graph", "x + (int)graph.or_first(id) * (int)graph"),
+    ("extreme.cu", extreme, "col < num_cols; }", "col <= num_cols; }"),
+    ("extreme.cu", extreme, "best[v] == 0 ? 1 : 0", "0"),
+    ("extreme.cu", extreme, "shared[n * LANES] = acc[n];\n        __syncthreads();", "shared[n * LANES] = acc[n];"),
+    ("sddmm.cu", sddmm, "__shfl_xor_sync(ALL_LANES, sum", "__shfl_xor_sync(ALL_LANES >> 1, sum"),
+    ("sddmm.cu", sddmm, "bool some = item < end * graph.heads", "bool some = item <= end * graph.heads"),
+    ("sddmm.cu", sddmm, "graph.indptr[row + 1] > entry) return", "graph.indptr[row + 1] >= entry) return"),
+    ("sddmm.cu", sddmm_past_31_bits, "b + col * graph.features", "b + (int)col * (int)graph.features"),
+    ("softmax.cu", softmax, "entry < part.high", "entry <= part.high"),
+    ("softmax.cu", softmax, "if (!part.any || !at.inside) continue", "if (!part.any) continue"),
+    ("softmax.cu", softmax, "            __syncthreads();\n        }", "        }"),
+    ("gather.cu", gather, "if (unit < 0) unit += units;", ""),
+    ("gather.cu", gather, "if (k >= num_ids)", "if (k > num_ids)"),
+    (
+        "gather.cu",
+        gather_past_31_bits,
+        "row * units : 0",
+        "(int)row * (int)(units * sizeof(Unit)) / (int)sizeof(Unit) : 0",
+    ),
+    ("hash.cu", content_hash, "= second;\n    __syncthreads();", "= second;"),
+    ("hash.cu", content_hash, "k < count; k +=", "k <= count; k +="),
 ]
 
 
@@ -74,4 +159,4 @@ def test_a_planted_fault_is_caught(
 
 
 def test_every_source_has_a_mutant() -> None:
-    assert {source for source, *_ in MUTANTS} == set(_cupy._instances())
+    assert {source for source, *_ in MUTANTS} == set(_walk.instances())

@@ -7,7 +7,7 @@ import torch
 from huge import sparse
 from machine import Machine
 
-from gnnkit.kernels import _cupy
+from gnnkit.kernels import _cupy, _walk
 
 ROWS = 2**31 // 64 + 3  # of 64 numbers
 
@@ -27,13 +27,13 @@ def test_spmm_writes_destinations_past_31_bits(machine: Machine) -> None:
     indptr[-1] = 1
     x, out = torch.ones(1, 1, 64, dtype=torch.float16), sparse(machine, (ROWS, 1, 64), torch.float16)
     machine.last_blocks = 1
-    args = indptr, torch.tensor([0]), 1, x.shape, (x, out), (x, None, out), 0
-    _cupy._reduce_rows("spmm.cu", "spmm_sum", *args)
+    walk = _walk.Walk(indptr, torch.tensor([0]), 1, (1, 64), x.dtype, x, out)
+    walk.reduce("spmm.cu", "spmm_sum", out, x, None, 0)
     assert out[-1].eq(1).all()
 
 
 def test_spmm_reads_edges_past_31_bits(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_cupy, "CHUNK", 2**40)
+    monkeypatch.setattr(_walk, "CHUNK", 2**40)
     heads = 16
     entries = 2**31 // heads + 3
     indices, values = sparse(machine, (entries,), torch.int32), sparse(machine, (entries, heads), torch.float16)
@@ -42,3 +42,42 @@ def test_spmm_reads_edges_past_31_bits(machine: Machine, monkeypatch: pytest.Mon
     machine.last_blocks = 1
     out = _cupy.spmm(indptr, indices, torch.ones(1, heads, 2, dtype=torch.float16), values, "sum")
     assert out[-1].eq(4).all()
+
+
+def test_sddmm_reads_past_31_bits(machine: Machine) -> None:
+    b = sparse(machine, (ROWS, 1, 64), torch.float16)
+    b[-1] = 1
+    a = sparse(machine, (ROWS, 1, 64), torch.float16)
+    a[-1] = 2
+    indptr = sparse(machine, (ROWS + 1,), torch.int64)
+    indptr[-1] = 1
+    assert _cupy.sddmm(indptr, torch.tensor([ROWS - 1]), a, b).tolist() == [[128]]
+
+
+def test_sddmm_writes_edges_past_31_bits(machine: Machine) -> None:
+    entries, ones = 2**31 // 16 + 3, torch.ones(1, 16, 1, dtype=torch.float16)
+    indices, out = sparse(machine, (entries,), torch.int32), sparse(machine, (entries, 16), torch.float16)
+    machine.last_blocks = 1
+    walk = _walk.Walk(torch.tensor([0, entries]), indices, 1, (16, 1), torch.float16, ones, ones)
+    walk.entries("sddmm.cu", "sddmm", out, ones, ones)
+    assert out[-3:].eq(1).all()
+
+
+def test_softmax_past_31_bits(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_walk, "CHUNK", 2**40)
+    entries = 2**31 // 16 + 3
+    logits, out = sparse(machine, (entries, 16), torch.float16), sparse(machine, (entries, 16), torch.float16)
+    machine.last_blocks = 1
+    indptr = torch.tensor([0] + 8 * [entries - 2] + [entries])  # the last row is alone in its block
+    _walk.Walk.of_segments(indptr, logits).twice("softmax.cu", "softmax", 2, out, logits)
+    assert out[-2:].eq(0.5).all()
+
+
+def test_gather_rows_reads_and_writes_past_31_bits(machine: Machine) -> None:
+    table = sparse(machine, (2**31 // 48 + 2, 48), torch.int8)
+    table[-1] = 1
+    ids, out = sparse(machine, (len(table),), torch.int64), sparse(machine, (len(table), 48), torch.int8)
+    ids[-1] = len(table) - 1
+    machine.last_blocks = 1
+    _cupy._gather_rows(table, ids, out, from_host=True)
+    assert out[-1].eq(1).all()

@@ -139,6 +139,22 @@ def test_compiles_without_a_break() -> None:
     torch._dynamo.reset()
 
 
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", SIZES)
+def test_on_a_gpu(name: str) -> None:
+    x, ptr, weight = draw(SIZES[name], 2)
+    expected = segment_matmul(x, ptr, weight)
+    for pointers in (ptr, ptr.cuda()):
+        rows, matrices = (t.detach().cuda().requires_grad_() for t in (x, weight))
+        out = segment_matmul(rows, pointers, matrices)
+        assert_close(out.cpu(), expected)
+        if len(x):
+            pull = torch.ones_like(expected)
+            ours = torch.autograd.grad(out, (rows, matrices), pull.cuda())
+            theirs = torch.autograd.grad(expected, (x, weight), pull, retain_graph=True)
+            assert_close(tuple(t.cpu() for t in ours), theirs)
+
+
 # ------------------------------------------------------------------ what a caller can get wrong
 
 
