@@ -19,14 +19,15 @@ def accelerate(module: Module, *, undo: bool = False, verbose: bool = False) -> 
     r"""Put the aggregation of a model's PyG layers on gnnkit's CPU kernels, in place.
 
     Parameters, ``state_dict``, signatures, ``isinstance`` and outputs stay what they were (to rounding: sums run in
-    another order). Taken is every ``MessagePassing`` layer with PyG's own ``propagate`` and ``aggregate`` and
-    the aggregation sum, mean, max or min, of PyG or of your own. Where its message is ``x_j`` or
-    ``weight * x_j``, messages are never written out:
+    another order). Taken is every ``MessagePassing`` layer with PyG's own ``propagate``, of PyG or of your own. Where
+    its message is ``x_j`` or ``weight * x_j``, messages are never written out:
 
     .. math:: out_i = \mathrm{reduce}_{j \to i} \; w_{ji} x_j
 
-    is one `gnnkit.kernels.spmm`. Any other message is computed as before, and gathered and reduced by our kernels.
-    ``GCNConv`` also remembers the normalised graph, ``GATConv`` and ``GATv2Conv`` the graph with its self-loops.
+    is one `gnnkit.kernels.spmm`. A dot product ``(x_i * x_j).sum(-1)`` is one `gnnkit.kernels.sddmm`; a linear map or
+    an activation of ``x_j`` is computed once a node. Any other message is computed as before, and gathered and reduced
+    by our kernels. PyG's ``softmax(alpha, index)`` and its aggregations run on them too. What a layer computes of a
+    graph alone, ``gcn_norm`` for one, is remembered.
 
     The topology of an ``edge_index`` is found again by a hash of its content, computed at every call (about
     1 ms for 2 million edges), so it may be written in place by anything at all. At most 1 GiB of topologies is
@@ -34,7 +35,7 @@ def accelerate(module: Module, *, undo: bool = False, verbose: bool = False) -> 
 
     Calls that the kernels do not serve run PyG's own code: sparse matrices and ``EdgeIndex`` in place of an
     ``edge_index``, CUDA tensors, half precision, layers being explained or with message-passing hooks,
-    ``return_attention_weights``, tracing, forward-mode differentiation, and everything inside ``torch.compile``.
+    GAT's ``return_attention_weights``, tracing, forward-mode differentiation, and everything inside ``torch.compile``.
 
     Args:
         module: A layer or a model with PyG layers. Copies and pickles of it are accelerated too.

@@ -17,6 +17,7 @@ from torch_geometric.utils import (
 )
 
 from gnnkit._accelerate._cache import Topology
+from gnnkit._accelerate._gcn_norm import GCNNorm
 from gnnkit._accelerate._marks import topology_of
 from gnnkit._accelerate._products import reduced
 from gnnkit._accelerate._remembered import Remembered
@@ -51,14 +52,14 @@ def _fits(src: Any, topology: Topology, dim: int) -> bool:
     return rows and src.dtype in FLOATS and dim in (0, -src.dim()) and src.shape[:1] == (topology.adj.num_edges,)
 
 
-_OF_A_GRAPH = (gcn_norm, get_laplacian, add_self_loops, add_remaining_self_loops, remove_self_loops)
 _ON_EDGES: dict[Callable[..., Any], Callable[..., Any]] = {softmax: fast_softmax, scatter: fast_scatter}
-# PyG's function -> ours
-shared: dict[Callable[..., Any], Callable[..., Any]] = {
-    **_ON_EDGES,
-    **{function: Remembered(function, share=True) for function in _OF_A_GRAPH},
-}
-copied: dict[Callable[..., Any], Callable[..., Any]] = {
-    **_ON_EDGES,
-    **{function: Remembered(function, share=False) for function in _OF_A_GRAPH},
-}
+
+
+def _ours(share: bool) -> dict[Callable[..., Any], Callable[..., Any]]:
+    """Map PyG's functions to ours; ``share`` as in `Remembered`."""
+    of_a_graph = (get_laplacian, add_self_loops, add_remaining_self_loops, remove_self_loops)
+    remembered = {function: Remembered(function, share) for function in of_a_graph}
+    return {**_ON_EDGES, **remembered, gcn_norm: GCNNorm(share)}
+
+
+shared, copied = _ours(share=True), _ours(share=False)

@@ -10,11 +10,14 @@ from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
 from gnnkit._accelerate import _cache
 from gnnkit._accelerate._cache import CACHE, Values
+from gnnkit._accelerate._gcn_norm import GCNNorm
 from gnnkit._accelerate._layer import FastLayer, is_fast
 from gnnkit._accelerate._products import FixedProduct, aggregate
 from gnnkit._accelerate._rows import FLOATS
 from gnnkit.adjacency import Adjacency
 from gnnkit.kernels import content_hash
+
+_NORM = GCNNorm(share=True)
 
 
 class FastGCN(FastLayer):
@@ -56,7 +59,7 @@ class FastGCN(FastLayer):
         if self.cached and self._cached_edge_index is None:
             self._cached_edge_index = gcn_norm(edge_index, edge_weight, *settings)
         if self.cached or (edge_weight is not None and edge_weight.requires_grad):
-            edges, weight = self._cached_edge_index or gcn_norm(edge_index, edge_weight, *settings)
+            edges, weight = self._cached_edge_index or _NORM(edge_index, edge_weight, *settings)
             return aggregate(_cache.of_edges(edges, (num_nodes, num_nodes)), x, weight, "sum")
         weight_key = None if edge_weight is None else content_hash(edge_weight)
         key = "gcn", _cache.edges_key(edge_index, (num_nodes, num_nodes)), weight_key, settings

@@ -10,6 +10,7 @@ written into a module: plain layers and other threads see what they always saw.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterator
 from types import CodeType, FunctionType
 from typing import Any
@@ -21,12 +22,15 @@ from gnnkit._accelerate import _functions
 from gnnkit._accelerate._remembered import unshared
 from gnnkit._accelerate._watch import is_unwatched
 
+# what Python itself reads of a module, without asking __missing__
+_DUNDERS = ("__builtins__", "__name__", "__package__", "__spec__", "__path__", "__file__", "__loader__")
+
 
 class _Names(dict[str, Any]):
     """The names of a module as they are at each look, but for ours."""
 
     def __init__(self, module: dict[str, Any], ours: dict[Any, Any]) -> None:
-        super().__init__({"__builtins__": module["__builtins__"], "__name__": module["__name__"]})
+        super().__init__({name: module[name] for name in _DUNDERS if name in module})
         self._module, self._ours = module, ours
 
     def __missing__(self, name: str) -> Any:
@@ -43,9 +47,9 @@ def rebound_class(layer_class: type[MessagePassing]) -> type[MessagePassing]:
     names = {name for base in bases for name, value in vars(base).items() if isinstance(value, FunctionType)}
     made = {}
     for name in sorted(names):
-        function = getattr(layer_class, name)
+        function = inspect.getattr_static(layer_class, name)
         if isinstance(function, FunctionType) and _calls(function, ours):
-            made[name] = _rebound(function, ours, is_forward=name == "forward")
+            made[name] = _rebound(layer_class, name, function, ours)
     if not made:
         return layer_class
     kept = {"__module__": layer_class.__module__, "__qualname__": layer_class.__qualname__}
@@ -65,17 +69,21 @@ def _nested(code: CodeType) -> Iterator[CodeType]:
             yield from _nested(constant)
 
 
-def _rebound(function: FunctionType, ours: dict[Any, Any], is_forward: bool) -> Callable[..., Any]:
+def _rebound(
+    layer_class: type[MessagePassing], name: str, function: FunctionType, ours: dict[Any, Any]
+) -> Callable[..., Any]:
     names = _Names(function.__globals__, ours)
     twin = FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
     twin.__kwdefaults__ = function.__kwdefaults__
 
     @functools.wraps(function)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        now = getattr(layer_class, name)  # somebody may have written into the class since
         # a layer that keeps its normalised graph shows it to whoever asks: it gets one of its own
-        if not is_unwatched(self) or (is_forward and getattr(self, "cached", False)):
-            return function(self, *args, **kwargs)
+        keeps = name == "forward" and getattr(self, "cached", False)
+        if now is not function or keeps or not is_unwatched(self):
+            return now(self, *args, **kwargs)
         out = twin(self, *args, **kwargs)
-        return out if isinstance(out, Tensor) or not is_forward else unshared(out)
+        return out if isinstance(out, Tensor) or name != "forward" else unshared(out)
 
     return call

@@ -307,3 +307,20 @@ def test_each_hop_is_one_product_with_constants(name: str, kernel_calls: Counter
     assert kernel_calls == {"spmm": 2 * hops}
     assert (len(CACHE), CACHE.misses) == (entries, misses)
     torch.testing.assert_close(out, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["agnn", "transformer pair", "scores", "egc", "edge mean, pair", "gen", "pdn"])
+def test_gradients_of_gradients(name: str) -> None:
+    torch.manual_seed(0)
+    make, takes, _ = CASES[name]
+    layer = gnnkit.accelerate(make().double())
+    edge_index = torch.randint(5, (2, 12))
+    x = torch.randn(5, WIDTH, dtype=torch.float64, requires_grad=True)
+    attr = [torch.randn(12, EDGE, dtype=torch.float64, requires_grad=True)] if "attr" in takes else []
+
+    def call(x: Tensor, *attr: Tensor) -> Tensor:
+        out: Tensor = layer((x, x) if "pair" in takes else x, edge_index, *attr)
+        return out
+
+    assert torch.autograd.gradcheck(call, (x, *attr))
+    assert torch.autograd.gradgradcheck(call, (x, *attr))

@@ -394,6 +394,35 @@ def test_modules_are_not_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(fast(X, EDGES), plain(X, EDGES))
 
 
+def test_a_class_that_is_written_to_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = gnnkit.accelerate(SGConv(4, 3).double())
+    monkeypatch.setattr(SGConv, "forward", lambda self, x, edge_index: x)
+    assert fast(X, EDGES) is X
+
+
+def test_functions_that_are_no_methods() -> None:
+    class Base(MessagePassing):
+        def scores(self, x_j: Tensor, index: Tensor) -> Tensor:
+            return softmax(x_j, index)
+
+        def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+            return self.propagate(edge_index, x=x)
+
+        def message(self, x_j: Tensor, index: Tensor) -> Tensor:
+            from torch_geometric import utils
+
+            assert utils.__name__ == "torch_geometric.utils"
+            return self.scores(x_j, index) * x_j
+
+    class Static(Base):
+        @staticmethod
+        def scores(x_j: Tensor, index: Tensor) -> Tensor:  # type: ignore[override]
+            return softmax(2 * x_j, index)
+
+    for plain in (Base(), Static()):
+        torch.testing.assert_close(gnnkit.accelerate(copy.deepcopy(plain))(X, EDGES), plain(X, EDGES))
+
+
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "sgc": lambda: SGConv(4, 3, K=2),
     "agnn": lambda: AGNNConv(),
