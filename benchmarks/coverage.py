@@ -39,7 +39,8 @@ TOLERANCE = 1e-10
 _TIMED = Sizes(n=10_000, c=32, o=32, d=8, dtype=torch.float32)
 _TIMED_EDGES = 150_000
 _INDICES = {"row_of_entry", "group_by", "transpose_csr"}
-_KEYS = {"gcn": "gcn_norm", "loops": "add_self_loops"}  # how entries of the cache are called
+# how entries of the cache are called
+_KEYS = {"gcn": "gcn_norm", "loops": "add_self_loops", "_looped": "add_remaining_self_loops"}
 _HEADER = (
     "| layer | taken | runs on | remembered | equal | training step |\n"
     "|---|---|---|---|---|---:|\n"
@@ -188,9 +189,9 @@ class Trace(TorchDispatchMode):
             hits = cache.hits
             out = original(cache, key, make)
             what = key[0] if isinstance(key, tuple) else None
-            name = _KEYS.get(what, what) if isinstance(what, str) else getattr(what, "__name__", None)
+            name = what if isinstance(what, str) else getattr(what, "__name__", None)
             if cache.hits > hits and name is not None:
-                self.remembered[name] = None
+                self.remembered[_KEYS.get(name, name)] = None
             return out
 
         return noted

@@ -283,6 +283,8 @@ class Adjacency:
             self._node_rows(x, self.num_dst, "destination")
             return _edge_rows.gather(x, dst, self.indptr, self.edge_ids)
         self._node_rows(x, self.num_src, "source")
+        if not (torch.is_grad_enabled() and x.requires_grad):
+            return x.index_select(0, src)  # the transpose serves the gradient alone
         t_indptr, _, t_perm = self.transpose
         if self._out_edges is None:
             with torch.inference_mode(False):

@@ -13,8 +13,35 @@ import torch
 from torch import Tensor
 
 from gnnkit.kernels import _check, _torch
+from gnnkit.kernels._cupy_attention import (
+    gat_backward_dst,
+    gat_backward_src,
+    gat_forward,
+    gatv2_backward_dst,
+    gatv2_backward_src,
+    gatv2_forward,
+)
 from gnnkit.kernels._launch import BLOCK, launch
 from gnnkit.kernels._walk import Walk, check, plain
+
+__all__ = [
+    "spmm",
+    "extreme_ties",
+    "spmm_masked",
+    "sddmm",
+    "sddmm_masked",
+    "segment_softmax",
+    "segment_softmax_backward",
+    "gat_forward",
+    "gat_backward_dst",
+    "gat_backward_src",
+    "gatv2_forward",
+    "gatv2_backward_dst",
+    "gatv2_backward_src",
+    "gather_rows",
+    "group_by",
+    "content_hash",
+]
 
 
 def spmm(indptr: Tensor, indices: Tensor, x: Tensor, values: Tensor | None, reduce: str) -> Tensor:

@@ -283,9 +283,7 @@ gatv2_source_tiles = over_tiles(gatv2_source_step)
 
 
 @loop
-def gatv2_backward_src(
-    low, high, t_indptr, t_indices, t_perm, x, x_dst, att, ends, mask, slope, depth, grad, dx
-):
+def gatv2_backward_src(low, high, t_indptr, t_indices, t_perm, x, x_dst, att, ends, mask, slope, depth, grad, dx):
     """See `gnnkit.kernels._torch.gatv2_backward_src`; ``ends`` as in `gat_backward_src`, its first part unused."""
     if bad_rows(low, high, t_indptr, t_indices, grad.shape[0]) or bad_rows(low, high, t_indptr, t_perm, len(t_perm)):
         return 1

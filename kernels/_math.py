@@ -10,6 +10,7 @@ from numba.extending import intrinsic
 
 from gnnkit.kernels._vector import I32, llvm, llvm_function, splatted, suffix
 
+
 @intrinsic
 def total(typing_context, value):
     """The sum of the lanes, in a fixed order."""

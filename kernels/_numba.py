@@ -22,7 +22,7 @@ from gnnkit.kernels._numba_attention import (
     gatv2_backward_src,
     gatv2_forward,
 )
-from gnnkit.kernels._numba_rows import array, empty, empty_like, over_rows, refused, table
+from gnnkit.kernels._arrays import array, empty, empty_like, over_rows, refused, table
 from gnnkit.kernels._threads import edge_bounds, even_bounds, run
 
 __all__ = [

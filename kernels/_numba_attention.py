@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gnnkit.kernels import _loops_attention as loops
-from gnnkit.kernels._numba_rows import array, empty, empty_like, over_rows, refused, table
+from gnnkit.kernels._arrays import array, empty, empty_like, over_rows, refused, table
 from gnnkit.kernels._threads import edge_bounds, run
 
 PARTS = 64  # into which a sum over all edges is cut, whatever the number of threads, so that it does not depend on it

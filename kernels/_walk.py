@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import overload
 
 import torch
@@ -24,7 +24,12 @@ CHUNK = 512  # entries; a row of more is a hub
 STRETCH = 32  # entries of a warp where entries are walked and not rows
 
 # the templates of each source that a Walk calls, by how it calls them
-REDUCED = {"spmm.cu": ("spmm_sum", "spmm_extreme"), "extreme.cu": ("extreme_ties", "spmm_masked")}
+REDUCED = {
+    "spmm.cu": ("spmm_sum", "spmm_extreme"),
+    "extreme.cu": ("extreme_ties", "spmm_masked"),
+    "gat.cu": ("gat_forward", "gat_backward_dst", "gat_backward_src"),
+    "gatv2.cu": ("gatv2_forward", "gatv2_backward_dst", "gatv2_backward_src"),
+}
 BY_ENTRIES = {"sddmm.cu": ("sddmm", "sddmm_masked")}
 TWICE = {"softmax.cu": ("softmax", "softmax_backward")}
 
@@ -44,6 +49,10 @@ def check(name: str, ids: Tensor, bound: int) -> None:
     """Look at ids if ``GNNKIT_CHECK=1`` asks for it; that waits for the device."""
     if os.environ.get("GNNKIT_CHECK") == "1":
         _check.ids(name, ids, bound)
+
+
+# a grid, the arguments that come first, and shared memory
+_Step = tuple[tuple[int, int], tuple[Argument, ...], int]
 
 
 class Walk:
@@ -83,7 +92,7 @@ class Walk:
         sizes = self.rows, self.num_entries, self.num_cols, self.heads, self.depth
         return self.indptr, self.indices, int(wide_ids), *sizes, span, chunk
 
-    def reduce(self, source: str, kernel: str, out: Tensor, *args: Argument, numbers: int | None = None) -> None:
+    def reduce(self, source: str, kernel: str, out: Tensor, *args: Argument) -> None:
         """Reduce every row: hubs by chunks, if there may be any, then the rows.
 
         Args:
@@ -91,33 +100,49 @@ class Walk:
             kernel: The template's name.
             out: The tensor that is written.
             args: What follows it in the kernel's arguments.
-            numbers: How many numbers a lane reduces to; None for one a feature.
         """
-        for step, grid, first, shared_bytes in self._steps(numbers or self.per_lane):
-            if step < 2:
-                hubs = "true" if step == 0 else "false"
-                launch(
-                    source, f"{kernel}<{self.name}, {self.per_lane}, {hubs}>", grid, (*first, out, *args), shared_bytes
-                )
+        lanes = -(-self.heads * self.depth // self.per_lane)
+        span = _power_of_two(lanes)
+        self._reduce(source, kernel, self._steps(span, -(-lanes // span), lanes, self.per_lane), out, *args)
+
+    def attend(self, source: str, kernel: str, numbers: int, out: Tensor, *args: Argument) -> None:
+        """Reduce every row with its heads apart, ``numbers`` a lane; see ``attention.cuh``."""
+        span = _power_of_two(-(-self.depth // self.per_lane))
+        side = LANES // span
+        while side // 2 >= max(self.heads, 1):
+            side //= 2
+        tiles = -(-self.depth // (span * self.per_lane))
+        steps = self._steps(span, tiles * -(-self.heads // side), self.heads * tiles * span, numbers)
+        self._reduce(source, kernel, steps, out, tiles, *args)
 
     def twice(self, source: str, kernel: str, numbers: int, out: Tensor, *args: Argument) -> None:
         """Reduce every row and go over its entries again, those of hubs last."""
-        for step, grid, first, shared_bytes in self._steps(numbers):
+        span = _power_of_two(self.heads)
+        for step, (grid, first, shared_bytes) in enumerate(
+            self._steps(span, -(-self.heads // span), self.heads, numbers)
+        ):
             launch(source, f"{kernel}<{self.name}, {step}>", grid, (*first, out, *args), shared_bytes)
 
-    def _steps(self, numbers: int) -> Iterator[tuple[int, tuple[int, int], tuple[Argument, ...], int]]:
-        """Give the three launches that a reduction can need: its number, grid, first arguments and shared memory."""
-        lanes = -(-self.heads * self.depth // self.per_lane)
-        span = _power_of_two(lanes)
-        tiles = -(-lanes // span)
+    def _reduce(self, source: str, kernel: str, steps: list[_Step], out: Tensor, *args: Argument) -> None:
+        for hubs, (grid, first, shared_bytes) in zip(("true", "false"), steps, strict=False):
+            launch(source, f"{kernel}<{self.name}, {self.per_lane}, {hubs}>", grid, (*first, out, *args), shared_bytes)
+
+    def _steps(self, span: int, tiles: int, units: int, numbers: int) -> list[_Step]:
+        """Lay out what a reduction can need: over the chunks of hubs, over rows, and over the chunks again.
+
+        Args:
+            span: Lanes side by side.
+            tiles: Blocks beside each other for one row.
+            units: Lanes that a row has in all tiles.
+            numbers: How many numbers each of them reduces to.
+        """
         chunks = -(-self.num_entries // CHUNK) if self.rows and self.num_entries > CHUNK else 0
         partial = None
         if chunks:
-            partial = torch.empty(2 * chunks, lanes, numbers, dtype=self.wide, device=self.indptr.device)
+            partial = torch.empty(2 * chunks, units, numbers, dtype=self.wide, device=self.indptr.device)
         first = *self._graph(span, CHUNK), partial
-        yield 0, (chunks, tiles), first, BLOCK * numbers * self.wide.itemsize
-        yield 1, (-(-self.rows // WARPS), tiles), first, 0
-        yield 2, (chunks, tiles), first, 0
+        hubs = (chunks, tiles), first, BLOCK * numbers * self.wide.itemsize
+        return [hubs, ((-(-self.rows // WARPS), tiles), first, 0), hubs]
 
     def entries(self, source: str, kernel: str, out: Tensor, *args: Argument) -> None:
         """Give every entry to a few lanes."""

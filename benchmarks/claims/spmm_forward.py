@@ -236,7 +236,9 @@ def main() -> int:
     dgl_copy = row["dgl_copy_ms"]
     beside_dgl = isinstance(dgl_copy, str) or row["unweighted_ms"] <= dgl_copy
     peers = {peer: row[f"{peer}_ms"] for peer in PEERS}
-    ratios = ", ".join(f"{time / row['ours_ms']:.1f}× {peer}" for peer, time in peers.items() if not isinstance(time, str))
+    ratios = ", ".join(
+        f"{time / row['ours_ms']:.1f}× {peer}" for peer, time in peers.items() if not isinstance(time, str)
+    )
     claim = Claim(
         name="spmm_forward",
         statement=(

@@ -27,7 +27,8 @@ def accelerate(module: Module, *, undo: bool = False, verbose: bool = False) -> 
     is one `gnnkit.kernels.spmm`. A dot product ``(x_i * x_j).sum(-1)`` is one `gnnkit.kernels.sddmm`; a linear map or
     an activation of ``x_j`` is computed once a node. Any other message is computed as before, and gathered and reduced
     by our kernels. PyG's ``softmax(alpha, index)`` and its aggregations run on them too. What a layer computes of a
-    graph alone, ``gcn_norm`` for one, is remembered.
+    graph alone, ``gcn_norm`` for one, is remembered. ``RGCNConv``, ``RGATConv`` and ``HGTConv`` compute once for every
+    distinct (node, relation) what PyG computes for every edge or node.
 
     The topology of an ``edge_index`` is found again by a hash of its content, computed at every call (about
     1 ms for 2 million edges), so it may be written in place by anything at all. At most 1 GiB of topologies is

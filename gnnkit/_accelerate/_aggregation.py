@@ -28,6 +28,9 @@ from gnnkit.kernels import segment_reduce, segment_softmax
 
 REDUCES = {SumAggregation: "sum", MeanAggregation: "mean", MaxAggregation: "max", MinAggregation: "min"}
 
+# how far apart a channel's exponents may be: weights lose no digits, and their sums do not underflow
+_SPANS = {torch.float32: 30.0, torch.float64: 300.0}
+
 
 class Messages:
     """The messages of a graph; what several aggregations want of them is computed once.
@@ -101,12 +104,36 @@ def _deviation(module: StdAggregation, messages: Messages) -> Tensor:
 
 
 def _softmax(module: SoftmaxAggregation, messages: Messages) -> Tensor:
+    t = _per_channel(module, module.t)
+    constant = module.semi_grad and not module.learn
+    if not constant and (out := _softmax_of_nodes(messages, t)) is not None:
+        return out
     adj = messages.topology.adj
     rows = adj.to_csr_order(materialised(messages.rows))  # [E, ...]: brought into order once, for all that follows
-    constant = module.semi_grad and not module.learn
-    alpha = (rows.detach() if constant else rows) * _per_channel(module, module.t)
+    alpha = (rows.detach() if constant else rows) * t
     alpha = segment_softmax(alpha.flatten(1), adj.indptr).view_as(rows)
     return segment_reduce(rows * alpha, adj.indptr)
+
+
+def _softmax_of_nodes(messages: Messages, t: Any) -> Tensor | None:
+    """Weight messages that are rows of sources as they are: two products with the graph, nothing at the edges.
+
+    The weights are powers of e below each channel's largest. Where they could underflow, None.
+    """
+    rows = messages.rows
+    if not isinstance(rows, Rows) or rows.end != "src" or rows.dim() != 2 or not rows.is_node_level(multiplies=True):
+        return None
+    scaled = rows.own_table() * t  # [N, D]
+    if not len(scaled):
+        return None
+    low, high = scaled.detach().aminmax(dim=0)
+    if not bool((high - low <= _SPANS[rows.dtype]).all()):
+        return None
+    weights = (scaled - high).exp()
+    both = reduced(rows.like(torch.cat([weights, weights * rows.own_table()], dim=-1)), messages.topology, "sum")
+    total, weighted = torch.chunk(both, 2, dim=-1)
+    # a row without messages is 0 / 0 here, and 0 in PyG
+    return weighted / total.masked_fill(total == 0, 1)
 
 
 def _power_mean(module: PowerMeanAggregation, messages: Messages) -> Tensor:

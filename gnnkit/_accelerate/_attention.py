@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 from torch_geometric.utils import add_self_loops, remove_self_loops
 
 from gnnkit._accelerate import _cache
@@ -103,7 +104,7 @@ class FastGAT(FastAttention):
 
     def _scores(self, x: Tensor, linear: Any, att: Tensor, rows: Tensor | None) -> Tensor:
         """The sum over channels of ``att * linear(x)``, ``[N, H]``; ``rows`` is ``linear(x)`` where it is known."""
-        if not is_plain(linear) or linear.bias is not None:
+        if not is_plain(linear) or linear.bias is not None or is_lazy(linear.weight):
             rows = linear(x).view(-1, self.heads, self.out_channels) if rows is None else rows
             return (rows * att).sum(-1)
         # x (W a) in place of (x W) a: neither forward nor backward touches anything of size N * H * C

@@ -86,5 +86,5 @@ def _looped(edge_index: Tensor, num_nodes: int) -> tuple[Tensor | None, Tensor, 
     kept, loops = (~is_loop).nonzero().view(-1), is_loop.nonzero().view(-1)
     nodes = edge_index[0].index_select(0, loops)
     every = torch.arange(num_nodes).expand(2, -1)
-    unique = len(nodes) == len(nodes.unique())
+    unique = len(nodes) == len(torch.unique(nodes))
     return torch.cat([edge_index[:, kept], every], dim=1) if unique else None, kept, loops, nodes

@@ -29,6 +29,7 @@ struct Graph {
 struct Place {
     int slot, slots;    // which entries of a row the lane takes: slot, slot + slots, …
     i64 feature, head;  // the lane's first feature, and the head that it belongs to
+    i64 unit;           // the number of the lane among all that a row has, in every tile
     bool inside;        // whether there is such a feature
 };
 
@@ -38,7 +39,8 @@ __device__ inline Place place(const Graph& graph, int per_lane) {
     Place at;
     at.slot = lane / graph.span;
     at.slots = LANES / graph.span;
-    at.feature = ((i64)blockIdx.y * graph.span + lane % graph.span) * per_lane;
+    at.unit = (i64)blockIdx.y * graph.span + lane % graph.span;
+    at.feature = at.unit * per_lane;
     at.inside = at.feature < graph.features;
     at.head = at.inside ? at.feature / graph.depth : 0;
     return at;

@@ -13,6 +13,7 @@
 //     static void join(A*, const A*)          take in another part; commutative
 //     void finish(A*, Place, row, begin, end, A* hub)   by all slots; hub: a hub's place in `partial`, else null
 //     void refuse(Place, row)                 the row's pointers are wrong
+// and, where lanes lie otherwise than side by side along the features, place(), units() and walk().
 #pragma once
 #include "graph.cuh"
 
@@ -30,6 +31,10 @@ struct RowJob {
     Graph graph;
     T* out;  // [rows, features]
 
+    __device__ Place place() const { return ::place(graph, V); }
+    __device__ i64 units() const { return graph.features / V; }
+    template <class Job>
+    static __device__ void walk(const Job& job, A* acc, const Place& at, i64 row, i64 begin, i64 end);
     __device__ void start(A* acc) const {
         for (int n = 0; n < N; n++) acc[n] = 0;
     }
@@ -74,8 +79,9 @@ __device__ inline void take_entries(const Job& job, typename Job::A* acc, const 
     for (int k = 0; k < count; k++) job.take(acc, terms[k]);
 }
 
+template <class T, int V, int N>
 template <class Job>
-__device__ inline void take_row(const Job& job, typename Job::A* acc, const Place& at, i64 row, i64 begin, i64 end) {
+__device__ inline void RowJob<T, V, N>::walk(const Job& job, A* acc, const Place& at, i64 row, i64 begin, i64 end) {
     if (!at.inside) return;
     i64 entry = begin + at.slot;
     for (; entry + (AHEAD - 1) * at.slots < end; entry += AHEAD * at.slots)
@@ -86,8 +92,8 @@ __device__ inline void take_row(const Job& job, typename Job::A* acc, const Plac
 // Where a lane's N numbers lie. Two partial results a chunk: 0 of the row that owns its first entry, 1 of a hub that
 // begins further on.
 template <class Job>
-__device__ inline i64 partial_index(const Graph& graph, i64 c, i64 begin, i64 feature) {
-    return ((2 * c + (begin > c * graph.chunk)) * (graph.features / Job::V) + feature / Job::V) * Job::N;
+__device__ inline i64 partial_index(const Job& job, i64 c, i64 begin, i64 unit) {
+    return ((2 * c + (begin > c * job.graph.chunk)) * job.units() + unit) * Job::N;
 }
 
 template <class Job>
@@ -95,7 +101,7 @@ __device__ void reduce_rows(const Job& job, typename Job::A* partial) {
     const Graph& graph = job.graph;
     i64 row = (i64)blockIdx.x * warps_in_block() + warp_in_block();
     if (row >= graph.rows) return;
-    Place at = place(graph, Job::V);
+    Place at = job.place();
     i64 begin = graph.indptr[row], end = graph.indptr[row + 1];
     if (begin < 0 || end < begin || end > graph.entries) {
         if (at.inside) job.refuse(at, row);
@@ -104,11 +110,11 @@ __device__ void reduce_rows(const Job& job, typename Job::A* partial) {
     typename Job::A acc[Job::N], *hub = nullptr;
     job.start(acc);
     if (end - begin <= graph.chunk) {
-        take_row(job, acc, at, row, begin, end);
+        Job::walk(job, acc, at, row, begin, end);
     } else {
-        hub = partial + partial_index<Job>(graph, begin / graph.chunk, begin, at.feature);
+        hub = partial + partial_index(job, begin / graph.chunk, begin, at.unit);
         for (i64 c = begin / graph.chunk + at.slot; at.inside && c <= (end - 1) / graph.chunk; c += at.slots)
-            Job::join(acc, partial + partial_index<Job>(graph, c, begin, at.feature));
+            Job::join(acc, partial + partial_index(job, c, begin, at.unit));
     }
     join_slots<Job>(acc, at);
     if (at.inside) job.finish(acc, at, row, begin, end, hub);
@@ -136,7 +142,7 @@ template <class Job>
 __device__ void reduce_hubs(const Job& job, typename Job::A* partial) {
     typedef typename Job::A A;
     const int N = Job::N;
-    Place at = place(job.graph, Job::V);
+    Place at = job.place();
     A* shared = (A*)arena + warp_in_block() * LANES * N + threadIdx.x % LANES;  // [warps, N, lanes]
     for (int which = 0; which < 2; which++) {  // each warp ends with its own place, so the next hub may begin at once
         HubPart part(job.graph, which);
@@ -145,7 +151,7 @@ __device__ void reduce_hubs(const Job& job, typename Job::A* partial) {
         i64 from = part.low + warp_in_block() * piece, to = from + piece < part.high ? from + piece : part.high;
         A acc[N];
         job.start(acc);
-        take_row(job, acc, at, part.row, from, to);
+        Job::walk(job, acc, at, part.row, from, to);
         join_slots<Job>(acc, at);
 #pragma unroll
         for (int n = 0; n < N; n++) shared[n * LANES] = acc[n];
@@ -163,7 +169,7 @@ __device__ void reduce_hubs(const Job& job, typename Job::A* partial) {
         }
         if (warp_in_block() == 0 && at.slot == 0 && at.inside)
 #pragma unroll
-            for (int n = 0; n < N; n++) partial[partial_index<Job>(job.graph, blockIdx.x, part.begin, at.feature) + n] = acc[n];
+            for (int n = 0; n < N; n++) partial[partial_index(job, blockIdx.x, part.begin, at.unit) + n] = acc[n];
     }
 }
 

@@ -15,11 +15,11 @@ __device__ void finish_entries(const Job& job, const typename Job::A* acc, const
 
 template <class Job>
 __device__ void write_hubs(const Job& job, const typename Job::A* partial) {
-    Place at = place(job.graph, Job::V);
+    Place at = job.place();
     for (int which = 0; which < 2; which++) {
         HubPart part(job.graph, which);
         if (!part.any || !at.inside) continue;
-        const typename Job::A* acc = partial + partial_index<Job>(job.graph, part.begin / job.graph.chunk, part.begin, at.feature);
+        const typename Job::A* acc = partial + partial_index(job, part.begin / job.graph.chunk, part.begin, at.unit);
         i64 first = part.low + warp_in_block() * at.slots + at.slot, stride = warps_in_block() * at.slots;
         for (i64 entry = first; entry < part.high; entry += stride) job.emit(acc, entry * job.graph.heads + at.head);
     }

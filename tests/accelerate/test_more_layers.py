@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -134,6 +135,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
         "x attr",
         "segment_softmax spmm",
     ),
+    "gen on nodes": (lambda: GENConv(WIDTH, OUT, t=2.0, learn_t=True, norm="layer"), "x", "spmm"),
     "gen power": (
         lambda: GENConv(PAIR, OUT, aggr="power", p=2.0, learn_p=True, norm="layer", num_layers=1),
         "pair",
@@ -186,7 +188,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     "sage softmax by channel": (
         lambda: SAGEConv(WIDTH, OUT, aggr=SoftmaxAggregation(learn=True, channels=WIDTH)),
         "x",
-        "segment_softmax spmm",
+        "spmm",
     ),
     "sage combined": (
         lambda: SAGEConv(
@@ -309,7 +311,20 @@ def test_each_hop_is_one_product_with_constants(name: str, kernel_calls: Counter
     torch.testing.assert_close(out, expected, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", ["agnn", "transformer pair", "scores", "egc", "edge mean, pair", "gen", "pdn"])
+def test_a_softmax_whose_weights_would_underflow(kernel_calls: Counter[str]) -> None:
+    plain = SAGEConv(WIDTH, OUT, aggr=SoftmaxAggregation(t=10.0)).double()
+    fast = gnnkit.accelerate(copy.deepcopy(plain))
+    edge_index = torch.randint(9, (2, 30))
+    for scale, kernel in ((1.0, False), (100.0, True)):
+        kernel_calls.clear()
+        x = scale * torch.randn(9, WIDTH, dtype=torch.float64)
+        torch.testing.assert_close(fast(x, edge_index), plain(x, edge_index))
+        assert bool(kernel_calls["segment_softmax"]) == kernel
+
+
+@pytest.mark.parametrize(
+    "name", ["agnn", "gen on nodes", "transformer pair", "scores", "egc", "edge mean, pair", "gen", "pdn"]
+)
 def test_gradients_of_gradients(name: str) -> None:
     torch.manual_seed(0)
     make, takes, _ = CASES[name]

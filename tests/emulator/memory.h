@@ -56,6 +56,7 @@ struct Region {
     char* start = nullptr;
     i64 size = 0;
     bool tracked = false, counted = false;
+    bool written = false, shared = false;  // the kernel may write here, by its type; the other end sees it as it is
     std::vector<Byte> bytes;
 
     bool holds(const char* address) const { return address >= start && address < start + size; }

@@ -198,20 +198,14 @@ void launch(const std::string& name) {
     i64 first_block = number(), counted = number(), num_buffers = number();
     memory = Memory();
     std::vector<void*> blocks;
-    std::vector<std::pair<char*, i64>> returned, unmapped;
     for (i64 k = 0; k < num_buffers; k++) {
         Region buffer{"a tensor"};
         std::string path = text();
         buffer.size = number();
         i64 remainder = number();
-        if (path.empty()) {
-            buffer.start = guarded(buffer.size, remainder, blocks);
-            receive(buffer.start, buffer.size);
-            returned.push_back({buffer.start, buffer.size});
-        } else {
-            buffer.start = mapped(path.c_str(), buffer.size);
-            unmapped.push_back({buffer.start, buffer.size});
-        }
+        buffer.shared = !path.empty();
+        buffer.start = buffer.shared ? mapped(path.c_str(), buffer.size) : guarded(buffer.size, remainder, blocks);
+        if (!buffer.shared) receive(buffer.start, buffer.size);
         memory.buffers.push_back(buffer);
     }
     i64 num_args = number();
@@ -228,6 +222,7 @@ void launch(const std::string& name) {
             Region& buffer = memory.buffers[value];
             slots[k].pointer = buffer.start;
             if (wanted == 'w') buffer.track();
+            if (wanted == 'w') buffer.written = true;
             if (k == counted) buffer.counted = true;
         }
     }
@@ -251,10 +246,14 @@ void launch(const std::string& name) {
     __asan_unpoison_memory_region(arena, SHARED_BYTES);
     i64 lines = memory.lines.total();
     fwrite(&lines, sizeof lines, 1, stdout);
-    for (auto& buffer : returned) fwrite(buffer.first, 1, buffer.second, stdout);
+    for (Region& buffer : memory.buffers) {
+        i64 size = buffer.written && !buffer.shared ? buffer.size : 0;
+        fwrite(&size, sizeof size, 1, stdout);
+        fwrite(buffer.start, 1, size, stdout);
+        if (buffer.shared) munmap(buffer.start, buffer.size);
+    }
     fflush(stdout);
     for (void* block : blocks) free(block);
-    for (auto& region : unmapped) munmap(region.first, region.second);
 }
 }  // namespace
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from graphs import make, numbers, reals
 from huge import sparse
 from machine import EmulatorError, Machine, build
 
-from gnnkit.kernels import _cupy, _launch, _torch, _walk
+from gnnkit.kernels import _cupy, _launch, _torch, _walk, transpose_csr
 
 
 def spmm(machine: Machine) -> None:
@@ -94,6 +95,50 @@ def content_hash(machine: Machine) -> None:
     assert _cupy.content_hash(words, 7) == _torch.content_hash(words, 7)
 
 
+def gat(machine: Machine) -> None:
+    graph = make("skewed")
+    csr, t_csr = (graph.indptr, graph.indices), transpose_csr(graph.indptr, graph.indices, graph.num_src)
+    for heads, depth in ((3, 5), (2, 8)):
+        x, grad = (reals(n, heads, depth, dtype=torch.float32) for n in (graph.num_src, graph.num_dst))
+        edge, mask = (reals(graph.num_edges, heads, dtype=torch.float32, seed=s) for s in (1, 2))
+        args: tuple[Any, ...] = x, x[..., 0], grad[..., 0], edge, mask, 0.2
+        out, top, total = _torch.gat_forward(*csr, *args)
+        torch.testing.assert_close(_cupy.gat_forward(*csr, *args), (out, top, total), rtol=1e-4, atol=1e-4)
+        args = *args, top, total, grad, (grad * out).sum(-1)
+        for ours, theirs, topology in (
+            (_cupy.gat_backward_dst, _torch.gat_backward_dst, csr),
+            (_cupy.gat_backward_src, _torch.gat_backward_src, t_csr),
+        ):
+            torch.testing.assert_close(ours(*topology, *args), theirs(*topology, *args), rtol=1e-4, atol=1e-4)
+
+
+def gatv2(machine: Machine) -> None:
+    graph = make("skewed")
+    csr, t_csr = (graph.indptr, graph.indices), transpose_csr(graph.indptr, graph.indices, graph.num_src)
+    for heads, depth in ((3, 5), (2, 8), (1, 35)):
+        x, grad = (reals(n, heads, depth, dtype=torch.float32) for n in (graph.num_src, graph.num_dst))
+        args: tuple[Any, ...] = x, grad, x[0], None, 0.2
+        out, top, total = _torch.gatv2_forward(*csr, *args)
+        torch.testing.assert_close(_cupy.gatv2_forward(*csr, *args), (out, top, total), rtol=1e-4, atol=1e-4)
+        args = *args, top, total, grad, (grad * out).sum(-1)
+        for ours, theirs, topology in (
+            (_cupy.gatv2_backward_dst, _torch.gatv2_backward_dst, csr),
+            (_cupy.gatv2_backward_src, _torch.gatv2_backward_src, t_csr),
+        ):
+            torch.testing.assert_close(ours(*topology, *args), theirs(*topology, *args), rtol=1e-4, atol=1e-4)
+
+
+def gat_past_31_bits(machine: Machine) -> None:
+    x, a_src = (
+        sparse(machine, (2**31 // 64 + 2, 1, 64), torch.float16),
+        sparse(machine, (2**31 // 64 + 2, 1), torch.float16),
+    )
+    x[-1] = 1
+    csr = torch.tensor([0, 1]), torch.tensor([len(x) - 1])
+    out, _, _ = _cupy.gat_forward(*csr, x, a_src, torch.zeros(1, 1, dtype=torch.float16), None, None, 0.2)
+    assert out.eq(1).all()
+
+
 Probe = Callable[[Machine], None]
 MUTANTS: list[tuple[str, Probe, str, str]] = [
     # rows.cuh and graph.cuh, by way of spmm.cu
@@ -124,6 +169,21 @@ MUTANTS: list[tuple[str, Probe, str, str]] = [
         "row * units : 0",
         "(int)row * (int)(units * sizeof(Unit)) / (int)sizeof(Unit) : 0",
     ),
+    ("gat.cu", gat, "terms[k].some = entry < end", "terms[k].some = entry <= end"),
+    (
+        "gat.cu",
+        gat,
+        "__shfl_xor_sync(ALL_LANES, term.product, distance)",
+        "__shfl_xor_sync(ALL_LANES, term.product, 1)",
+    ),
+    ("gat.cu", gat, "entries[k] = entry < end ? entry : base", "entries[k] = entry"),
+    ("gat.cu", gat, "shared[n * LANES] = acc[n];\n        __syncthreads();", "shared[n * LANES] = acc[n];"),
+    ("gat.cu", gat, "t.perm.data ? t.perm[entry] : entry", "entry"),
+    ("gat.cu", gat_past_31_bits, "t.x + src * features", "t.x + (int)src * (int)features"),
+    ("gatv2.cu", gatv2, "__shfl_xor_sync(ALL_LANES, term.score", "__shfl_xor_sync(0x00ffffffu, term.score"),
+    ("gatv2.cu", gatv2, "if (!at.inside) term.score = term.product = 0;", ""),
+    ("gatv2.cu", gatv2, "if (d != own) multiply", "multiply"),
+    ("gatv2.cu", gatv2, "acc[v] * keep + share * other[v]", "acc[v] + other[v]"),
     ("hash.cu", content_hash, "= second;\n    __syncthreads();", "= second;"),
     ("hash.cu", content_hash, "k < count; k +=", "k <= count; k +="),
 ]

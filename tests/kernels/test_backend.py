@@ -5,14 +5,26 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+import warnings
+from collections.abc import Iterator
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 
-from gnnkit.kernels import _backend, _numba, _torch, backend_name, group_by, spmm
+from gnnkit.kernels import _backend, _cupy, _numba, _torch, backend_name, group_by, spmm
 
 CPU, META = torch.empty(0), torch.empty(0, device="meta")
+
+
+class OnGpu:
+    """As much of a CUDA tensor as the choice looks at."""
+
+    device = torch.device("cuda", 0)
+
+
+CUDA: Any = OnGpu()
 
 
 @pytest.mark.parametrize("unset", [None, ""], ids=["unset", "empty"])
@@ -73,14 +85,64 @@ def test_a_backend_that_cannot_load_raises_and_nothing_stands_in(monkeypatch: py
         spmm(torch.tensor([0, 1]), torch.tensor([0]), torch.ones(1, 1))
 
 
-def test_backends_have_the_same_functions_and_signatures() -> None:
-    reference = {
-        name: inspect.signature(function)
-        for name, function in inspect.getmembers(_torch, inspect.isfunction)
-        if function.__module__ == _torch.__name__ and not name.startswith("_")
-    }
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
+    """The optional packages there are; CuPy until a test removes it."""
+    packages = {"cupy"}
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name if name in packages else None)
+    monkeypatch.delenv("GNNKIT_BACKEND", raising=False)
+    for function in (_backend._has_cupy, _backend._warn_once):
+        function.cache_clear()
+    yield packages
+    for function in (_backend._has_cupy, _backend._warn_once):
+        function.cache_clear()
+
+
+def test_cuda_tensors_go_to_cupy(installed: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert backend_name(CUDA) == "cupy"
+    assert _backend.backend(CUDA) is _cupy
+    monkeypatch.setenv("GNNKIT_BACKEND", "torch")
+    assert backend_name(CUDA) == "torch"
+    monkeypatch.setenv("GNNKIT_BACKEND", "cupy")
+    assert backend_name(CUDA) == "cupy"
+    with pytest.raises(ValueError, match=r"^GNNKIT_BACKEND=cupy: expected cuda tensors \(got cpu\)$"):
+        backend_name(CPU)
+
+
+@pytest.mark.parametrize(("cuda", "extra"), [("12.8", "cuda12"), ("13.0", "cuda13"), (None, "cuda13")])
+def test_without_cupy_the_reference_serves_and_says_so_once(
+    installed: set[str], monkeypatch: pytest.MonkeyPatch, cuda: str | None, extra: str
+) -> None:
+    installed.clear()
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    with pytest.warns(UserWarning, match=rf"^CUDA tensors are served by .* pip install 'gnnkit\[{extra}\]'$"):
+        assert backend_name(CUDA) == "torch"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert backend_name(CUDA) == "torch"
+        assert backend_name(CPU) == "numba"
+
+
+def test_cupy_asked_for_by_name_and_not_installed_raises(installed: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    installed.clear()
+    monkeypatch.setenv("GNNKIT_BACKEND", "cupy")
+    with pytest.raises(ImportError, match=r"^GNNKIT_BACKEND=cupy: expected the package cupy: pip install 'gnnkit\["):
+        backend_name(CUDA)
+
+
+@pytest.mark.parametrize("module", [_numba, _cupy], ids=["numba", "cupy"])
+def test_backends_have_the_same_functions_and_signatures(module: ModuleType) -> None:
+    def signatures(module: ModuleType) -> dict[str, inspect.Signature]:
+        return {
+            name: inspect.signature(function)
+            for name, function in inspect.getmembers(module, inspect.isfunction)
+            # a backend may lie in several files: _numba.py, _numba_attention.py
+            if function.__module__.startswith(module.__name__) and not name.startswith("_")
+        }
+
+    reference = signatures(_torch)
     assert "spmm" in reference
-    assert {name: inspect.signature(getattr(_numba, name)) for name in _numba.__all__} == reference
+    assert signatures(module) == reference
 
 
 def test_numba_is_loaded_when_it_is_first_chosen() -> None:

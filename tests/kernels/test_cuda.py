@@ -1,20 +1,37 @@
-"""On a GPU the operations give what they give on the CPU, forward and backward."""
+"""On a GPU the operations give what they give on the CPU, forward and backward; what the emulator cannot tell."""
+
+from __future__ import annotations
 
 import pytest
 import torch
 
 from gnnkit import Adjacency
-from gnnkit.kernels import gather_rows, group_by, sddmm, segment_reduce, segment_softmax, spmm
+from gnnkit.kernels import (
+    _torch,
+    backend_name,
+    content_hash,
+    gather_rows,
+    group_by,
+    sddmm,
+    segment_reduce,
+    segment_softmax,
+    spmm,
+)
 
 pytestmark = pytest.mark.cuda
-NUM_SRC, NUM_DST, NUM_EDGES = 50, 40, 300
+NUM_SRC, NUM_DST, NUM_EDGES = 50, 40, 3000  # the first destination is a hub, cut into chunks
+
+
+@pytest.fixture(autouse=True)
+def _our_kernels() -> None:
+    pytest.importorskip("cupy", reason="needs cupy: pip install 'gnnkit[cuda13]'")
 
 
 @pytest.fixture
 def adj() -> Adjacency:
     torch.manual_seed(0)
-    edge_index = torch.stack([torch.randint(NUM_SRC, (NUM_EDGES,)), torch.randint(NUM_DST, (NUM_EDGES,))])
-    return Adjacency.from_edge_index(edge_index, (NUM_SRC, NUM_DST))
+    dst = torch.cat([torch.zeros(2000, dtype=torch.int64), torch.randint(NUM_DST, (NUM_EDGES - 2000,))])
+    return Adjacency.from_edge_index(torch.stack([torch.randint(NUM_SRC, (NUM_EDGES,)), dst]), (NUM_SRC, NUM_DST))
 
 
 def on_both(function, *tensors):
@@ -28,45 +45,142 @@ def on_both(function, *tensors):
     return results
 
 
+def test_cuda_tensors_are_served_by_our_kernels():
+    assert backend_name(torch.ones(1, device="cuda")) == "cupy"
+
+
 @pytest.mark.parametrize("reduce", ["sum", "mean", "max", "min"])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_spmm(adj, reduce, weighted):
-    x, values = torch.randn(NUM_SRC, 2, 9), torch.randn(NUM_EDGES, 2)
+@pytest.mark.parametrize("depth", [8, 9])
+def test_spmm(adj, reduce, weighted, depth):
+    x, values = torch.randn(NUM_SRC, 2, depth, dtype=torch.float64), torch.randn(NUM_EDGES, 2, dtype=torch.float64)
     tensors = (adj.indptr, adj.indices, x, *([values] if weighted else []))
     cpu, gpu = on_both(lambda i, j, x, *v: spmm(i, j, x, *v, reduce=reduce), *tensors)
     torch.testing.assert_close(cpu, gpu)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_halves_are_added_in_float32(adj, dtype):
+    from gnnkit.kernels import _cupy
+
+    x = torch.rand(NUM_SRC, 1, 8, dtype=dtype)
+    args = adj.indptr.cuda(), adj.indices.cuda()
+    expected = _torch.spmm(adj.indptr, adj.indices, x.double(), None, "sum")
+    torch.testing.assert_close(_cupy.spmm(*args, x.cuda(), None, "sum").cpu().double(), expected, rtol=8e-3, atol=1e-3)
+    extreme = _cupy.spmm(*args, x.cuda(), None, "max").cpu()
+    assert torch.equal(extreme, _torch.spmm(adj.indptr, adj.indices, x, None, "max"))
+
+
 def test_sddmm(adj):
-    a, b = torch.randn(NUM_DST, 2, 9), torch.randn(NUM_SRC, 2, 9)
+    a, b = torch.randn(NUM_DST, 2, 9, dtype=torch.float64), torch.randn(NUM_SRC, 2, 9, dtype=torch.float64)
     torch.testing.assert_close(*on_both(sddmm, adj.indptr, adj.indices, a, b))
 
 
 @pytest.mark.parametrize("reduce", ["sum", "mean", "max", "min"])
 def test_segments(adj, reduce):
-    logits = torch.randn(NUM_EDGES, 3)
+    logits = torch.randn(NUM_EDGES, 3, dtype=torch.float64)
     torch.testing.assert_close(*on_both(lambda x, i: segment_reduce(x, i, reduce), logits, adj.indptr))
     torch.testing.assert_close(*on_both(segment_softmax, logits, adj.indptr))
 
 
-def test_gather_rows_result_lives_where_the_ids_do():
-    table, ids = torch.randn(100, 7), torch.randint(100, (30,))
+@pytest.mark.parametrize("version", ["gat", "gatv2"])
+def test_attention(adj, version):
+    from gnnkit.kernels import _cupy, transpose_csr
+
+    x, z = torch.randn(NUM_SRC, 4, 8), torch.randn(NUM_DST, 4, 8)
+    edge, mask = torch.randn(NUM_EDGES, 4), torch.rand(NUM_EDGES, 4).round()
+    args = (x, x[..., 0], z[..., 0], edge, mask, 0.2) if version == "gat" else (x, z, z[0], mask, 0.2)
+    csr = adj.indptr, adj.indices
+    forward = getattr(_torch, f"{version}_forward")(*csr, *args)
+    steps = [("forward", csr, args)]
+    args = *args, *forward[1:], z, (z * forward[0]).sum(-1)
+    steps += [("backward_dst", csr, args), ("backward_src", transpose_csr(*csr, NUM_SRC), args)]
+    for step, topology, given in steps:
+        moved = [t.cuda() if isinstance(t, torch.Tensor) else t for t in (*topology, *given)]
+        ours, theirs = (
+            getattr(_cupy, f"{version}_{step}")(*moved),
+            getattr(_torch, f"{version}_{step}")(*topology, *given),
+        )
+        for a, b in zip(*((r if isinstance(r, tuple) else (r,)) for r in (ours, theirs)), strict=True):
+            torch.testing.assert_close(a.cpu(), b, rtol=1e-4, atol=1e-4)
+
+
+def test_twenty_runs_give_the_same_bits(adj):
+    x = torch.randn(NUM_SRC, 33, device="cuda", requires_grad=True)
+    csr = adj.indptr.cuda(), adj.indices.cuda()
+
+    def run():
+        out = spmm(*csr, x, reduce="sum") + spmm(*csr, x, reduce="max")
+        return out, *torch.autograd.grad(out.square().sum(), x)
+
+    first = run()
+    assert all(torch.equal(a, b) for _ in range(20) for a, b in zip(run(), first, strict=True))
+
+
+@pytest.mark.parametrize("width", [7, 64, 300, 602])
+def test_gather_rows_result_lives_where_the_ids_do(width):
+    table, ids = torch.randn(100, width), torch.randint(100, (30,))
     pinned = table.pin_memory()
-    assert gather_rows(pinned, ids.cuda()).device.type == "cuda"
-    torch.testing.assert_close(gather_rows(pinned, ids.cuda()).cpu(), table[ids])
+    for source in (pinned, table, table.cuda()):
+        out = gather_rows(source, ids.cuda())
+        assert out.device.type == "cuda"
+        assert torch.equal(out.cpu(), table[ids])
     torch.testing.assert_close(*on_both(gather_rows, table, ids))
 
 
-def test_group_by_and_adjacency(adj):
+def test_pinned_memory_is_kept_until_it_has_been_read():
+    ids, expected = torch.randint(20_000, (100_000,), device="cuda"), torch.arange(20_000.0)
+    for _ in range(20):
+        out = gather_rows(expected.expand(256, -1).t().contiguous().pin_memory(), ids)
+        torch.zeros(20_000, 256).pin_memory()  # would take the place of the table, if that were free
+        assert torch.equal(out[:, 0], ids.float())
+
+
+def test_work_is_queued_on_the_current_stream(adj):
+    csr, x = (adj.indptr.cuda(), adj.indices.cuda()), torch.ones(NUM_SRC, 4, device="cuda")
+    expected = spmm(*csr, x)
+    stream = torch.cuda.Stream()
+    torch.cuda.synchronize()
+    with torch.cuda.stream(stream):
+        late = torch.zeros_like(x)
+        torch.cuda._sleep(100_000_000)
+        late += x
+        out = spmm(*csr, late)  # on another stream it would not see the ones
+    assert not stream.query()  # and nothing has waited
+    stream.synchronize()
+    assert torch.equal(out, expected)
+
+
+def test_a_call_can_be_captured_in_a_graph(adj):
+    """What can be captured neither waits for the device nor copies to the host."""
+    csr, x = (adj.indptr.cuda(), adj.indices.cuda()), torch.ones(NUM_SRC, 4, device="cuda")
+    expected = [spmm(*csr, x, reduce=reduce) for reduce in ("sum", "max")]
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = [spmm(*csr, x, reduce=reduce) for reduce in ("sum", "max")]
+    graph.replay()
+    torch.cuda.synchronize()
+    assert all(torch.equal(a, b) for a, b in zip(out, expected, strict=True))
+
+
+def test_group_by_hash_and_adjacency(adj):
     keys = torch.randint(9, (100,))
     for cpu, gpu in zip(group_by(keys, 9), group_by(keys.cuda(), 9), strict=True):
         assert torch.equal(cpu, gpu.cpu())
+    assert content_hash(keys) == content_hash(keys.cuda())
     moved = adj.to("cuda")
-    x = torch.randn(NUM_SRC, 4)
+    x = torch.randn(NUM_SRC, 4, dtype=torch.float64)
     torch.testing.assert_close(moved.spmm(x.cuda()).cpu(), adj.spmm(x))
     assert torch.equal(moved.to_edge_index().cpu(), adj.to_edge_index())
 
 
-def test_a_wrong_index_is_an_error(adj):
+def test_a_wrong_index_is_nan_and_on_request_an_error(adj, monkeypatch):
+    indices = adj.indices.clone()
+    indices[-1] = NUM_SRC
+    args = adj.indptr.cuda(), indices.cuda(), torch.ones(NUM_SRC, 4, device="cuda")
+    out = spmm(*args)
+    assert out.isnan().any(1).sum() == 1
+    monkeypatch.setenv("GNNKIT_CHECK", "1")
     with pytest.raises(ValueError, match="indices: expected ids"):
-        spmm(adj.indptr.cuda(), (adj.indices + 1).cuda(), torch.randn(NUM_SRC, 4).cuda())
+        spmm(*args)

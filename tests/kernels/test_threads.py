@@ -110,7 +110,7 @@ def test_results_are_the_same_bits_for_any_number_of_threads_and_in_every_run(
         parts.append(len(bounds) - 1)
         return run(loop, bounds, *args)
 
-    monkeypatch.setattr("gnnkit.kernels._numba_rows.run", counting)
+    monkeypatch.setattr("gnnkit.kernels._arrays.run", counting)
     set_threads(1)
     expected = everything()
     assert set(parts) == {1}
