@@ -68,6 +68,7 @@ $(PEERS_VENV)/.ready: pyproject.toml constraints.txt Makefile
 gpu:
 	$(PYTHON) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	$(PYTHON) -m pytest -m cuda -p no:cacheprovider
+	$(PYTHON) benchmarks/gpu.py
 
 clean:
 	rm -rf $(VENV) $(PEERS_VENV) runs report site build *.egg-info

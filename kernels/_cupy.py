@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gnnkit.kernels import _check, _torch
+from gnnkit.kernels import _check, _choice, _torch
 from gnnkit.kernels._cupy_attention import (
     gat_backward_dst,
     gat_backward_src,
@@ -45,7 +45,13 @@ __all__ = [
 
 
 def spmm(indptr: Tensor, indices: Tensor, x: Tensor, values: Tensor | None, reduce: str) -> Tensor:
-    """See `gnnkit.kernels._torch.spmm`."""
+    """See `gnnkit.kernels._torch.spmm`; the library's product serves where `_choice` finds it wanted and faster."""
+    if _choice.wanted():
+        return _choice.spmm(indptr, indices, x, values, reduce, lambda: _spmm(indptr, indices, x, values, reduce))
+    return _spmm(indptr, indices, x, values, reduce)
+
+
+def _spmm(indptr: Tensor, indices: Tensor, x: Tensor, values: Tensor | None, reduce: str) -> Tensor:
     x, values, out = plain(x), plain(values), x.new_empty(indptr.numel() - 1, *x.shape[1:])
     walk = Walk(indptr, indices, len(x), x.shape[1:], x.dtype, x, out)
     if reduce in ("sum", "mean"):

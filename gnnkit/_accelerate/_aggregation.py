@@ -110,7 +110,8 @@ def _softmax(module: SoftmaxAggregation, messages: Messages) -> Tensor:
         return out
     adj = messages.topology.adj
     rows = adj.to_csr_order(materialised(messages.rows))  # [E, ...]: brought into order once, for all that follows
-    alpha = (rows.detach() if constant else rows) * t
+    alpha = rows.detach() if constant else rows
+    alpha = alpha if _is_one(t) else alpha * t
     alpha = segment_softmax(alpha.flatten(1), adj.indptr).view_as(rows)
     return segment_reduce(rows * alpha, adj.indptr)
 
@@ -138,7 +139,7 @@ def _softmax_of_nodes(messages: Messages, t: Any) -> Tensor | None:
 
 def _power_mean(module: PowerMeanAggregation, messages: Messages) -> Tensor:
     p = _per_channel(module, module.p)
-    if type(p) in (int, float) and p == 1:
+    if _is_one(p):
         return messages.reduce("mean")
     low, high = module.min_value, module.max_value
     powers = materialised(messages.rows).clamp(min=low, max=high).pow(p)
@@ -149,6 +150,10 @@ def _power_mean(module: PowerMeanAggregation, messages: Messages) -> Tensor:
 
 def _per_channel(module: Any, parameter: Any) -> Any:
     return parameter if module.channels == 1 else parameter.view(-1, module.channels)
+
+
+def _is_one(parameter: Any) -> bool:
+    return type(parameter) in (int, float) and parameter == 1
 
 
 def _several(module: MultiAggregation, messages: Messages) -> Tensor:

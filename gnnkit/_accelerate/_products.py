@@ -72,13 +72,10 @@ class FixedProduct(torch.autograd.Function):
         return out
 
     @staticmethod
-    def forward(x: Tensor, matrix: Matrix, transpose: Matrix) -> Tensor:
+    def forward(ctx: Any, x: Tensor, matrix: Matrix, transpose: Matrix) -> Tensor:  # type: ignore[override]
+        ctx.matrix, ctx.transpose = matrix, transpose
         indptr, indices, values = matrix
         return spmm(indptr, indices, x, values)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, ctx.matrix, ctx.transpose = inputs
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -28,7 +27,6 @@ class Remembered:
 
     def __init__(self, function: Callable[..., Any], share: bool) -> None:
         self.function, self.share = function, share
-        self._signature = inspect.signature(function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         key = self._key(args, kwargs)
@@ -53,14 +51,9 @@ class Remembered:
 
     def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable | None:
         """Return what tells a call's arguments apart; None if one is not of the kinds that this serves."""
-        try:
-            bound = self._signature.bind(*args, **kwargs).arguments
-        except TypeError:
-            return None  # the function says it in its own words
         parts: list[Hashable] = [self.function, torch.get_default_dtype()]
-        for name, value in bound.items():
-            part = _part(value)
-            if part is None:
+        for name, value in (*enumerate(args), *kwargs.items()):  # another way to call it is another key
+            if (part := _part(value)) is None:
                 return None
             parts.append((name, part))
         return tuple(parts)

@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
 from gnnkit._accelerate._cache import Topology
 
@@ -73,8 +72,7 @@ class Pending(Tensor):
         for target in (*args[:1], kwargs.get("out")):
             if isinstance(target, Pending) and target.is_view and _writes(func, kwargs):
                 raise EscapedError("written in place, and another is a view of it")
-        args, kwargs = tree_map(materialised, (args, kwargs))
-        return func(*args, **kwargs)
+        return func(*_without_promises(args), **_without_promises(kwargs))
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]
@@ -207,6 +205,15 @@ class Rows(Pending):
 def materialised(value: Any) -> Any:
     """Return a promise as an ordinary tensor, and anything else as it is."""
     return value.materialise() if isinstance(value, Pending) else value
+
+
+def _without_promises(value: Any) -> Any:
+    # what lies deeper is no argument of a function of tensors; if it is met all the same, it raises
+    if isinstance(value, Pending):
+        return value.materialise()
+    if type(value) in (tuple, list):
+        return type(value)(_without_promises(one) for one in value)
+    return {name: _without_promises(one) for name, one in value.items()} if type(value) is dict else value
 
 
 def version(tensor: Tensor | None) -> int:

@@ -214,7 +214,7 @@ def _accumulated(rows: Any, term: Any, sign: int) -> Tensor | None:
     """Add to rows where they are gathered: fresh memory costs more than the sum."""
     if not isinstance(rows, Rows) or not rows.is_pending or rows.weight is not None or rows.batched:
         return None
-    if type(term) not in _PLAIN and not isinstance(term, Rows):
+    if type(term) not in _PLAIN and not isinstance(term, Pending):
         return None
     if term.shape != rows.shape or term.dtype != rows.dtype:
         return None

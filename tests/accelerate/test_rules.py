@@ -302,12 +302,12 @@ def test_remembered_by_content() -> None:
     remembered = Remembered(function, share=True)
     edges = EDGES.clone()
     first = remembered(edges, scale=2.0)
-    assert remembered(EDGES, 2.0)[1] is first[1]
+    assert remembered(EDGES, scale=2.0)[1] is first[1]
     assert calls == [2.0]
     assert first[0] is not edges  # what came in is the caller's to write
-    remembered(edges, 2)  # another type may mean another thing
+    remembered(edges, scale=2)  # another type may mean another thing
     edges[0, 0] += 1
-    torch.testing.assert_close(remembered(edges, 2.0)[1], edges * 2.0)
+    torch.testing.assert_close(remembered(edges, scale=2.0)[1], edges * 2.0)
     assert calls == [2.0, 2, 2.0]
     weight = torch.ones(3, requires_grad=True)
     remembered(weight)

@@ -71,6 +71,15 @@ def test_halves_are_added_in_float32(adj, dtype):
     assert torch.equal(extreme, _torch.spmm(adj.indptr, adj.indices, x, None, "max"))
 
 
+@pytest.mark.parametrize("reduce", ["sum", "mean"])
+def test_the_measured_choice_changes_no_result(adj, reduce, monkeypatch):
+    args = adj.indptr.cuda(), adj.indices.cuda(), torch.randn(NUM_SRC, 16, device="cuda")
+    expected = spmm(*args, reduce=reduce)
+    monkeypatch.setenv("GNNKIT_SPMM", "measured")
+    for _ in range(2):
+        torch.testing.assert_close(spmm(*args, reduce=reduce), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_sddmm(adj):
     a, b = torch.randn(NUM_DST, 2, 9, dtype=torch.float64), torch.randn(NUM_SRC, 2, 9, dtype=torch.float64)
     torch.testing.assert_close(*on_both(sddmm, adj.indptr, adj.indices, a, b))
