@@ -123,7 +123,7 @@ def longest(low, high, indptr):
 
 @loop
 def segment_softmax(low, high, indptr, logits, scratch, out):
-    """out[e] = exp(logits[e] - max) / sum of the same, over the entries of each row; ``scratch [0, H]`` tells a dtype."""
+    """out[e] = exp(logits[e] - max) / sum of the same, over each row; ``scratch`` tells a dtype."""
     if bad_pointers(low, high, indptr, logits.shape[0]):
         return 1
     heads = logits.shape[1]

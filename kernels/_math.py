@@ -8,7 +8,7 @@ import math
 from llvmlite import ir
 from numba.extending import intrinsic
 
-from gnnkit.kernels._vector import I32, llvm, llvm_function, splatted, suffix
+from gnnkit.kernels._vector import llvm, llvm_function, splatted, suffix
 
 
 @intrinsic

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gnnkit.kernels import _check, _loops, _loops_edges, _loops_spmm
+from gnnkit.kernels._arrays import array, empty, empty_like, over_rows, refused, table
 from gnnkit.kernels._numba_attention import (
     gat_backward_dst,
     gat_backward_src,
@@ -22,7 +23,6 @@ from gnnkit.kernels._numba_attention import (
     gatv2_backward_src,
     gatv2_forward,
 )
-from gnnkit.kernels._arrays import array, empty, empty_like, over_rows, refused, table
 from gnnkit.kernels._threads import edge_bounds, even_bounds, run
 
 __all__ = [

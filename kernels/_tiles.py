@@ -14,10 +14,10 @@ AHEAD = 8  # edges; measured on rows of 512 bytes
 @part
 def bad_pointers(low, high, indptr, num_edges):
     """Whether rows low to high point outside the entries."""
+    bad = False
     for i in range(low, high):
-        if indptr[i] < 0 or indptr[i + 1] < indptr[i] or indptr[i + 1] > num_edges:
-            return True
-    return False
+        bad |= indptr[i] < 0 or indptr[i + 1] < indptr[i] or indptr[i + 1] > num_edges
+    return bad
 
 
 @part

@@ -174,7 +174,7 @@ def gat_backward_src(
     grad: Tensor,
     delta: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of `gat_forward` for ``x`` and ``a_src``, along the transpose; ``a_edge`` and ``mask`` by ``t_perm``."""
+    """Gradients of `gat_forward` for ``x`` and ``a_src``, along the transpose (``t_perm`` for numbers of edges)."""
     cols, rows = _rows(t_indptr, t_indices, len(grad))
     a_edge, mask = (None if t is None else t[t_perm.long()] for t in (a_edge, mask))
     scores = _gat_scores(rows, cols, a_src, a_dst, a_edge, slope)

@@ -150,7 +150,8 @@ def splat(typing_context, like, value):
 def weighted(typing_context, value, weights, row, head, column, depth):
     """A tile times the weight of its edge: ``weights[row, head]``, or with a ``depth`` one of each head.
 
-    Lane l belongs to head ``(column + l) // depth`` then, and depth is a multiple of 16. Without weights nothing happens.
+    Lane l belongs to head ``(column + l) // depth`` then, and depth is a multiple of 16. Without weights
+    the tile stays as it is.
     """
 
     def generate(context, builder, signature, args):

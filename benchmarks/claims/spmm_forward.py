@@ -56,14 +56,14 @@ FREE_SHARE = 0.7  # of the free memory that a peer's messages may take
 Product = Callable[[], Tensor]
 
 
-class Absent(Exception):
+class AbsentError(Exception):
     """A peer or a graph that is not here."""
 
 
 def _real(name: str) -> tuple[Tensor, int]:
     root = os.environ.get("GNNKIT_DATA")
     if root is None:
-        raise Absent("GNNKIT_DATA is not set")
+        raise AbsentError("GNNKIT_DATA is not set")
     data = load(name, root)
     return data.edge_index, data.num_nodes
 
@@ -123,7 +123,7 @@ def torch_sparse(p: Problem) -> Product:
     try:
         module = import_module("torch_sparse")
     except (ImportError, OSError) as error:
-        raise Absent(f"cannot be imported ({type(error).__name__})") from error
+        raise AbsentError(f"cannot be imported ({type(error).__name__})") from error
     size = len(p.x), len(p.x)
     matrix = module.SparseTensor(rowptr=p.adj.indptr, col=p.adj.indices.long(), value=p.weight, sparse_sizes=size)
     return lambda: matrix @ p.x
@@ -133,7 +133,7 @@ def dgl(p: Problem, weighted: bool = True) -> Product:
     try:
         module = import_dgl()
     except ImportError as error:
-        raise Absent(f"cannot be imported ({type(error).__name__})") from error
+        raise AbsentError(f"cannot be imported ({type(error).__name__})") from error
     graph = module.graph((p.edge_index[0], p.edge_index[1]), num_nodes=len(p.x))
     graph.create_formats_()
     operators = import_module("dgl.ops")
@@ -173,7 +173,7 @@ def measure(problem: Problem, repeats: int, bandwidth: float, build_ms: float) -
             continue
         try:
             cases[name] = peer(problem)
-        except Absent as error:
+        except AbsentError as error:
             row[f"{name}_ms"] = str(error)
             continue
         found = row_error(cases[name](), expected)
@@ -182,7 +182,7 @@ def measure(problem: Problem, repeats: int, bandwidth: float, build_ms: float) -
             raise SystemExit(f"{name}: expected an error of at most {TOLERANCE} (got {found})")
     try:
         cases["dgl_copy"] = dgl(problem, weighted=False)
-    except Absent as error:
+    except AbsentError as error:
         row["dgl_copy_ms"] = str(error)
     del expected
     timings = interleave(cases, repeats, warmup=1)
@@ -204,7 +204,7 @@ def rows_of(names: list[str], repeats: int) -> Iterator[dict[str, Any]]:
     for name in names:
         try:
             edge_index, num_nodes = GRAPHS[name]()
-        except Absent as error:
+        except AbsentError as error:
             yield {"graph": name, "ours_ms": str(error)}
             continue
         edge_index = edge_index[:, (edge_index[1] * num_nodes + edge_index[0]).argsort()].contiguous()
