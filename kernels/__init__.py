@@ -7,6 +7,7 @@ Numba for CPU tensors, plain PyTorch elsewhere; ``GNNKIT_BACKEND=torch|numba`` o
 if __name__ != "gnnkit.kernels":
     raise ImportError("import gnnkit.kernels, not kernels")
 
+from gnnkit.kernels._attention import gat_attention, gatv2_attention
 from gnnkit.kernels._backend import backend_name
 from gnnkit.kernels._content_hash import content_hash
 from gnnkit.kernels._csr import group_by, transpose_csr
@@ -22,6 +23,8 @@ __all__ = [
     "sddmm",
     "segment_reduce",
     "segment_softmax",
+    "gat_attention",
+    "gatv2_attention",
     "segment_matmul",
     "gather_rows",
     "group_by",

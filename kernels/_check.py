@@ -12,6 +12,7 @@ from torch import Tensor
 
 INDEX_DTYPES = (torch.int32, torch.int64)
 FLOAT_DTYPES = (torch.float32, torch.float64)
+HALF_DTYPES = (torch.bfloat16, torch.float16)
 
 
 def describe(value: object) -> str:
@@ -42,11 +43,19 @@ def index_vector(name: str, value: object) -> None:
         raise ValueError(f"{name}: expected a 1-D int32 or int64 tensor (got {describe(value)})")
 
 
-def float_tensor(name: str, value: object, dims: tuple[int, ...]) -> None:
-    """Require a float32 or float64 tensor with one of the given numbers of dimensions."""
-    if not is_dense(value, dims, FLOAT_DTYPES):
+def float_tensor(name: str, value: object, dims: tuple[int, ...], *, half: bool = False) -> None:
+    """Require a float32 or float64 tensor (with ``half`` also 16 bits) with one of the given numbers of dimensions."""
+    if not is_dense(value, dims, FLOAT_DTYPES + HALF_DTYPES * half):
         shapes = " or ".join(f"{d}-D" for d in dims)
-        raise ValueError(f"{name}: expected a {shapes} float32 or float64 tensor (got {describe(value)})")
+        dtypes = "float32, float64, bfloat16 or float16" if half else "float32 or float64"
+        raise ValueError(f"{name}: expected a {shapes} {dtypes} tensor (got {describe(value)})")
+
+
+def shaped(name: str, value: object, shape: list[int], dtypes: tuple[torch.dtype, ...]) -> None:
+    """Require a tensor of a shape and one of the dtypes."""
+    if not is_dense(value, (len(shape),), dtypes) or list(value.shape) != shape:  # type: ignore[attr-defined]
+        kinds = " or ".join(dict.fromkeys(str(dtype).removeprefix("torch.") for dtype in dtypes))
+        raise ValueError(f"{name}: expected a {kinds} tensor of shape {shape} (got {describe(value)})")
 
 
 def csr_shapes(indptr: object, indices: object) -> None:
@@ -58,7 +67,7 @@ def csr_shapes(indptr: object, indices: object) -> None:
         raise ValueError("indptr: expected num_dst + 1 entries, at least 1 (got 0)")
 
 
-def transposed(transpose: object, num_edges: int) -> None:
+def transposed(transpose: object, num_edges: int, num_src: int) -> None:
     """Require the triple ``(t_indptr, t_indices, t_perm)``."""
     if not isinstance(transpose, tuple) or len(transpose) != 3:
         raise ValueError(f"transpose: expected (t_indptr, t_indices, t_perm) (got {describe(transpose)})")
@@ -67,6 +76,8 @@ def transposed(transpose: object, num_edges: int) -> None:
     for name, value in (("t_indices", transpose[1]), ("t_perm", transpose[2])):
         if value.numel() != num_edges:
             raise ValueError(f"{name}: expected {num_edges} entries, one an edge (got {value.numel()})")
+    if transpose[0].shape[0] != num_src + 1:
+        raise ValueError(f"t_indptr: expected N_src + 1 = {num_src + 1} entries (got {transpose[0].shape[0]})")
 
 
 def same(names: str, *tensors: Tensor | None, dtype: bool = True) -> None:

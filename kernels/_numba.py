@@ -1,6 +1,7 @@
 """CPU backend: tensors to arrays, rows to threads, a bad status to a ``ValueError``.
 
-Same functions and signatures as `gnnkit.kernels._torch`, which defines what is right.
+Same functions and signatures as `gnnkit.kernels._torch`, which defines what is right. The loops know tables
+``[N, W]``, heads side by side in a row; attention is in `gnnkit.kernels._numba_attention`.
 """
 
 from __future__ import annotations
@@ -12,43 +13,83 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gnnkit.kernels import _check, _loops
+from gnnkit.kernels import _check, _loops, _loops_edges, _loops_spmm
+from gnnkit.kernels._arrays import array, empty, empty_like, over_rows, refused, table
+from gnnkit.kernels._numba_attention import (
+    gat_backward_dst,
+    gat_backward_src,
+    gat_forward,
+    gatv2_backward_dst,
+    gatv2_backward_src,
+    gatv2_forward,
+)
 from gnnkit.kernels._threads import edge_bounds, even_bounds, run
 
+__all__ = [
+    "content_hash",
+    "extreme_ties",
+    "gat_backward_dst",
+    "gat_backward_src",
+    "gat_forward",
+    "gather_rows",
+    "gatv2_backward_dst",
+    "gatv2_backward_src",
+    "gatv2_forward",
+    "group_by",
+    "sddmm",
+    "sddmm_masked",
+    "segment_softmax",
+    "segment_softmax_backward",
+    "spmm",
+    "spmm_masked",
+]
 
-def _array(tensor: Tensor | None) -> Any:
-    return None if tensor is None else tensor.detach().contiguous().numpy()
-
-
-def _over_rows(
-    loop: Callable[..., int], indptr: Tensor, indices: Tensor, num_cols: int, width: int, *args: Any
-) -> None:
-    """Run a loop over the rows of a CSR; the first and last pointer are checked here, the rest in the loop."""
-    pointers, columns = _array(indptr), _array(indices)
-    wrong = pointers[0] != 0 or pointers[-1] != len(columns)
-    bounds = [] if wrong else edge_bounds(pointers, len(columns), width)
-    if wrong or run(loop, bounds, pointers, columns, *args):
-        _check.csr_values(indptr, indices, num_cols)
-        raise AssertionError("a loop refused a CSR that the checks accept")
+LONG_ROW = 1 << 15  # edges; a row this long that holds much of the graph is cut, or it would keep one thread busy
 
 
 def spmm(indptr: Tensor, indices: Tensor, x: Tensor, values: Tensor | None, reduce: str) -> Tensor:
     """See `gnnkit.kernels._torch.spmm`."""
-    out = x.new_empty(indptr.numel() - 1, *x.shape[1:])
-    table, width = _array(x), x[0:1].numel()
+    pieces = _pieces(indptr, indices)
+    if pieces is not None:
+        inner = "sum" if reduce == "mean" else reduce
+        partial = spmm(pieces[0], indices, x, values, inner)
+        out = spmm(pieces[1], torch.arange(len(partial)), partial, None, inner)
+        return out / indptr.diff().clamp(min=1).view(-1, 1, 1).to(out.dtype) if reduce == "mean" else out
+    out = empty(x, indptr.numel() - 1, *x.shape[1:])
     if reduce in ("sum", "mean"):
-        loop, flag = _loops.spmm_sum, reduce == "mean"
+        loop, flag = _loops_spmm.spmm_sum, reduce == "mean"
     else:
-        loop, flag = _loops.spmm_extreme, reduce == "max"
-    _over_rows(loop, indptr, indices, len(x), width, table, _array(values), flag, out.numpy())
+        loop, flag = _loops_spmm.spmm_extreme, reduce == "max"
+    over_rows(loop, indptr, indices, x, table(x), array(values), x.shape[2], flag, table(out))
     return out
+
+
+def _pieces(indptr: Tensor, indices: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Cut the rows that hold much of a graph; None where there are none.
+
+    Returns pointers of pieces of rows, and which pieces a row has. The cuts depend on the graph and not on the number
+    of threads, so neither do the sums.
+    """
+    num_edges = indices.numel()
+    if num_edges < 4 * LONG_ROW:
+        return None
+    lengths = indptr.diff()
+    if int(lengths.max()) <= max(LONG_ROW, num_edges // 16):
+        return None
+    if int(lengths.min()) < 0 or int(indptr[0]) != 0 or int(indptr[-1]) != num_edges:
+        refused(indptr, indices, 0)
+    count = (lengths + LONG_ROW - 1) // LONG_ROW  # [N], 0 for an empty row
+    first = torch.cat([count.new_zeros(1), count.cumsum(0)])  # [N + 1]
+    row = torch.arange(len(lengths)).repeat_interleave(count)
+    cuts = indptr[:-1][row] + LONG_ROW * (torch.arange(len(row)) - first[row])
+    return torch.cat([cuts, indptr[-1:]]), first
 
 
 def extreme_ties(indptr: Tensor, indices: Tensor, x: Tensor, weight: Tensor | None, extreme: Tensor) -> Tensor:
     """See `gnnkit.kernels._torch.extreme_ties`."""
-    out = torch.empty_like(extreme, memory_format=torch.contiguous_format)
-    args = _array(x), _array(weight), _array(extreme), out.numpy()
-    _over_rows(_loops.extreme_ties, indptr, indices, len(x), x[0:1].numel(), *args)
+    out = empty_like(extreme)
+    args = table(x), array(weight), x.shape[2], table(extreme), table(out)
+    over_rows(_loops_spmm.extreme_ties, indptr, indices, x, *args)
     return out
 
 
@@ -63,17 +104,16 @@ def spmm_masked(
     to_src: bool,
 ) -> Tensor:
     """See `gnnkit.kernels._torch.spmm_masked`."""
-    out = z.new_empty(indptr.numel() - 1, *z.shape[1:])
-    args = (_array(t) for t in (z, values, x, extreme, weight))
-    _over_rows(_loops.spmm_masked, indptr, indices, len(z), z[0:1].numel(), *args, to_src, out.numpy())
+    out = empty(z, indptr.numel() - 1, *z.shape[1:])
+    args = table(z), array(values), table(x), table(extreme), array(weight), z.shape[2], to_src, table(out)
+    over_rows(_loops_spmm.spmm_masked, indptr, indices, z, *args)
     return out
 
 
 def sddmm(indptr: Tensor, indices: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """See `gnnkit.kernels._torch.sddmm`."""
-    out = a.new_empty(indices.numel(), a.shape[1])
-    args = _array(a), _array(b), out.numpy()
-    _over_rows(_loops.sddmm, indptr, indices, len(b), b[0:1].numel(), *args)
+    out = empty(a, indices.numel(), a.shape[1])
+    over_rows(_loops_edges.sddmm, indptr, indices, b, table(a), table(b), b.shape[2], array(out))
     return out
 
 
@@ -81,40 +121,44 @@ def sddmm_masked(
     indptr: Tensor, indices: Tensor, a: Tensor, b: Tensor, x: Tensor, extreme: Tensor, weight: Tensor | None
 ) -> Tensor:
     """See `gnnkit.kernels._torch.sddmm_masked`."""
-    out = a.new_empty(indices.numel(), a.shape[1])
-    args = (_array(t) for t in (a, b, x, extreme, weight))
-    _over_rows(_loops.sddmm_masked, indptr, indices, len(b), b[0:1].numel(), *args, out.numpy())
+    out = empty(a, indices.numel(), a.shape[1])
+    args = (*(table(t) for t in (a, b, x, extreme)), array(weight), b.shape[2], array(out))
+    over_rows(_loops_edges.sddmm_masked, indptr, indices, b, *args)
     return out
 
 
 def segment_softmax(logits: Tensor, indptr: Tensor) -> Tensor:
     """See `gnnkit.kernels._torch.segment_softmax`."""
-    out = torch.empty_like(logits, memory_format=torch.contiguous_format)
-    pointers = _array(indptr)
-    wrong = pointers[0] != 0 or pointers[-1] != len(logits)
+    out = empty_like(logits)
+    computed = torch.float64 if logits.dtype == torch.float64 else torch.float32
+    scratch = torch.empty(0, logits.shape[1], dtype=computed).numpy()
     # an exponential costs about as much as 16 additions
-    bounds = [] if wrong else edge_bounds(pointers, len(logits), 16 * logits.shape[1])
-    if wrong or run(_loops.segment_softmax, bounds, pointers, _array(logits), out.numpy()):
-        _check.csr_pointers(indptr, len(logits))
-        raise AssertionError("a loop refused pointers that the checks accept")
+    args = array(logits), scratch, array(out)
+    _over_segments(_loops_edges.segment_softmax, indptr, len(logits), 16 * logits.shape[1], *args)
     return out
 
 
 def segment_softmax_backward(out: Tensor, grad: Tensor, indptr: Tensor) -> Tensor:
-    """See `gnnkit.kernels._torch.segment_softmax_backward`; the forward pass has checked the pointers."""
-    dlogits = torch.empty_like(out, memory_format=torch.contiguous_format)
-    pointers = _array(indptr)
-    bounds = edge_bounds(pointers, len(out), 2 * out.shape[1])
-    if run(_loops.segment_softmax_backward, bounds, pointers, _array(out), _array(grad), dlogits.numpy()):
-        _check.csr_pointers(indptr, len(out))
-        raise AssertionError("a loop refused pointers that the checks accept")
+    """See `gnnkit.kernels._torch.segment_softmax_backward`."""
+    dlogits = empty_like(out)
+    args = array(out), array(grad), array(dlogits)
+    _over_segments(_loops_edges.segment_softmax_backward, indptr, len(out), 2 * out.shape[1], *args)
     return dlogits
+
+
+def _over_segments(loop: Callable[..., int], indptr: Tensor, num_edges: int, width: int, *args: Any) -> None:
+    pointers = array(indptr)
+    wrong = pointers[0] != 0 or pointers[-1] != num_edges
+    bounds = [] if wrong else edge_bounds(pointers, num_edges, width)
+    if wrong or run(loop, bounds, pointers, *args):
+        _check.csr_pointers(indptr, num_edges)
+        raise AssertionError("a loop refused pointers that the checks accept")
 
 
 def gather_rows(table: Tensor, ids: Tensor, out: Tensor) -> None:
     """See `gnnkit.kernels._torch.gather_rows`."""
     rows, target = _bytes(table), _bytes(out)
-    if run(_loops.gather_rows, even_bounds(len(ids), rows.shape[1] // 4), rows, _array(ids), target):
+    if run(_loops.gather_rows, even_bounds(len(ids), rows.shape[1] // 4), rows, array(ids), target):
         _check.ids("ids", ids, len(table))
 
 
@@ -128,16 +172,16 @@ def group_by(keys: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
     """See `gnnkit.kernels._torch.group_by`."""
     indptr = torch.empty(num_groups + 1, dtype=torch.int64)
     perm = torch.empty(keys.numel(), dtype=torch.int64)
-    if _loops.group_by(_array(keys), indptr.numpy(), perm.numpy()):
+    if _loops.group_by(array(keys), indptr.numpy(), perm.numpy()):
         _check.ids("keys", keys, num_groups)
     return indptr, perm
 
 
 def content_hash(words: Tensor, key: int) -> tuple[int, int]:
     """See `gnnkit.kernels._torch.content_hash`."""
-    array = _array(words)
-    blocks = -(-len(array) // _loops.HASH_BLOCK)
+    flat = array(words)
+    blocks = -(-len(flat) // _loops.HASH_BLOCK)
     sums = np.zeros((blocks, 2), dtype=np.uint64)
-    run(_loops.content_hash, even_bounds(blocks, _loops.HASH_BLOCK), array, np.uint64(key), sums)
+    run(_loops.content_hash, even_bounds(blocks, _loops.HASH_BLOCK), flat, np.uint64(key), sums)
     low, high = sums.sum(axis=0, dtype=np.uint64)
     return int(low), int(high)

@@ -20,7 +20,8 @@ def sddmm(indptr: Tensor, indices: Tensor, a: Tensor, b: Tensor, *, transpose: T
     Args:
         indptr: ``[N_dst + 1]`` int32 or int64.
         indices: ``[E]`` int32 or int64, the source of each edge.
-        a: ``[N_dst, D]`` or ``[N_dst, H, D]``, float32 or float64: rows of the destinations.
+        a: ``[N_dst, D]`` or ``[N_dst, H, D]``, rows of the destinations; float32, float64, bfloat16
+            or float16 (added up in float32).
         b: ``[N_src, D]`` or ``[N_src, H, D]``: rows of the sources.
         transpose: As in `spmm`; serves the gradient with respect to ``b``, which builds it when None.
 
@@ -38,8 +39,8 @@ def sddmm(indptr: Tensor, indices: Tensor, a: Tensor, b: Tensor, *, transpose: T
         [17.0, 11.0]
     """
     _check.csr_shapes(indptr, indices)
-    _check.float_tensor("a", a, (2, 3))
-    _check.float_tensor("b", b, (2, 3))
+    _check.float_tensor("a", a, (2, 3), half=True)
+    _check.float_tensor("b", b, (2, 3), half=True)
     if a.shape[1:] != b.shape[1:]:
         raise ValueError(f"b: expected rows of shape {list(a.shape[1:])}, as in a (got {list(b.shape[1:])})")
     if a.shape[0] != indptr.shape[0] - 1:
@@ -47,9 +48,7 @@ def sddmm(indptr: Tensor, indices: Tensor, a: Tensor, b: Tensor, *, transpose: T
     _check.same("a and b", a, b)
     _check.same("indptr, indices, a and b", indptr, indices, a, b, dtype=False)
     if transpose is not None:
-        _check.transposed(transpose, indices.shape[0])
-        if transpose[0].shape[0] != b.shape[0] + 1:
-            raise ValueError(f"t_indptr: expected N_src + 1 = {b.shape[0] + 1} entries (got {transpose[0].shape[0]})")
+        _check.transposed(transpose, indices.shape[0], b.shape[0])
     # [N, H, D]
     left, right = (t.unsqueeze(1) if t.dim() == 2 else t for t in (a, b))
     out: Tensor = sddmm_op(indptr, indices, left, right, *(transpose or (None, None, None)))

@@ -17,7 +17,7 @@ def segment_reduce(x: Tensor, indptr: Tensor, reduce: str = "sum") -> Tensor:
     give 0, ties share the gradient. Costs one read of ``x`` and three index vectors of length E.
 
     Args:
-        x: ``[E]``, ``[E, D]`` or ``[E, H, D]``, float32 or float64, in the order of the segments.
+        x: ``[E]``, ``[E, D]`` or ``[E, H, D]``, dtypes as in `spmm`, in the order of the segments.
         indptr: ``[N + 1]`` int32 or int64, from 0 to E.
         reduce: ``"sum"``, ``"mean"``, ``"max"`` or ``"min"``.
 
@@ -33,7 +33,7 @@ def segment_reduce(x: Tensor, indptr: Tensor, reduce: str = "sum") -> Tensor:
         >>> segment_reduce(torch.tensor([1.0, 2.0, 5.0]), torch.tensor([0, 2, 2, 3])).tolist()
         [3.0, 0.0, 5.0]
     """
-    _check.float_tensor("x", x, (1, 2, 3))
+    _check.float_tensor("x", x, (1, 2, 3), half=True)
     _check.csr_shapes(indptr, indptr)
     entries = torch.arange(x.shape[0] + 1, device=x.device)
     indices = entries[:-1]

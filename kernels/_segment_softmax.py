@@ -19,7 +19,7 @@ def segment_softmax(logits: Tensor, indptr: Tensor) -> Tensor:
     A row that holds a NaN, or nothing but -inf, gives NaN, as ``torch.softmax`` does.
 
     Args:
-        logits: ``[E]`` or ``[E, H]``, float32 or float64, in CSR order.
+        logits: ``[E]`` or ``[E, H]``, float32, float64, bfloat16 or float16 (computed in float32), in CSR order.
         indptr: ``[N_dst + 1]`` int32 or int64, from 0 to E.
 
     Returns:
@@ -34,7 +34,7 @@ def segment_softmax(logits: Tensor, indptr: Tensor) -> Tensor:
         >>> segment_softmax(torch.tensor([0.0, 0.0, 7.0]), torch.tensor([0, 2, 3])).tolist()
         [0.5, 0.5, 1.0]
     """
-    _check.float_tensor("logits", logits, (1, 2))
+    _check.float_tensor("logits", logits, (1, 2), half=True)
     _check.csr_shapes(indptr, indptr)
     _check.same("logits and indptr", logits, indptr, dtype=False)
     out: Tensor = softmax_op(logits.unsqueeze(-1) if logits.dim() == 1 else logits, indptr)

@@ -32,12 +32,14 @@ def spmm(
     row by row, without atomics, so results are deterministic, forward and backward (on CPU: the reference that
     serves CUDA tensors adds in no fixed order).
 
+    16-bit rows are added up in float32 and rounded once (max and min: by way of a float32 copy of ``x``).
+
     Costs :math:`(E + N) D` reads and writes and no memory beyond the output.
 
     Args:
         indptr: ``[N_dst + 1]`` int32 or int64, where each destination's edges begin.
         indices: ``[E]`` int32 or int64, the source of each edge.
-        x: ``[N_src, D]`` or ``[N_src, H, D]``, float32 or float64, any strides.
+        x: ``[N_src, D]`` or ``[N_src, H, D]``, float32, float64, bfloat16 or float16, any strides.
         values: ``[E]``, or ``[E, H]`` when ``x`` has heads, in CSR order; None for ones.
         reduce: ``"sum"``, ``"mean"`` (over the number of edges), ``"max"`` or ``"min"``.
         transpose: ``(t_indptr, t_indices, t_perm)`` from `transpose_csr`, trusted to be the transpose; it
@@ -58,11 +60,11 @@ def spmm(
         [[11.0], [10.0]]
     """
     _check.csr_shapes(indptr, indices)
-    _check.float_tensor("x", x, (2, 3))
+    _check.float_tensor("x", x, (2, 3), half=True)
     if reduce not in REDUCES:
         raise ValueError(f"reduce: expected one of {', '.join(REDUCES)} (got {reduce!r})")
     if values is not None:
-        _check.float_tensor("values", values, (1, 2))
+        _check.float_tensor("values", values, (1, 2), half=True)
         expected = [indices.shape[0]] if values.dim() == 1 else [indices.shape[0], x.shape[1]]
         if list(values.shape) != expected or x.dim() < values.dim() + (values.dim() == 2):
             shapes = "[E] or, for x [N, H, D], [E, H]"
@@ -73,9 +75,11 @@ def spmm(
     _check.same("x and values", x, values)
     _check.same("indptr, indices, x and values", indptr, indices, x, values, dtype=False)
     if transpose is not None:
-        _check.transposed(transpose, indices.shape[0])
-        if transpose[0].shape[0] != x.shape[0] + 1:
-            raise ValueError(f"t_indptr: expected N_src + 1 = {x.shape[0] + 1} entries (got {transpose[0].shape[0]})")
+        _check.transposed(transpose, indices.shape[0], x.shape[0])
+    if x.dtype in _check.HALF_DTYPES and reduce in ("max", "min"):
+        # which message wins is found by comparing, and products are rounded to 16 bits only at the end
+        wide = None if values is None else values.float()
+        return spmm(indptr, indices, x.float(), wide, reduce, transpose=transpose).to(x.dtype)
     # [N_src, H, D]: one head unless the values tell heads apart
     per_head = values is not None and values.dim() == 2
     table = x if per_head else x.reshape(x.shape[0], 1, x.shape[1:].numel())
@@ -140,7 +144,8 @@ def _linear_backward(
     values: Tensor | None,
 ) -> tuple[Tensor | None, Tensor | None]:
     dx = dvalues = None
-    share = 1 / indptr.diff().clamp(min=1).to(grad.dtype) if ctx.reduce == "mean" else None  # [N_dst]
+    numbers = torch.float32 if grad.dtype in _check.HALF_DTYPES else grad.dtype
+    share = 1 / indptr.diff().clamp(min=1).to(numbers) if ctx.reduce == "mean" else None  # [N_dst]
     if ctx.needs_input_grad[2]:
         t_indptr, t_indices, t_perm = transpose
         t_values = None if values is None else values.index_select(0, t_perm)  # [E, H]
@@ -152,7 +157,8 @@ def _linear_backward(
         assert x is not None
         dvalues = sddmm_op(indptr, indices, grad, x, *transpose)
         if share is not None:
-            dvalues = dvalues * share.index_select(0, row_of_entry(indptr, indices)).unsqueeze(-1)
+            each = share.index_select(0, row_of_entry(indptr, indices)).unsqueeze(-1)  # [E, 1]
+            dvalues = (dvalues * each).to(values.dtype)
     return dx, dvalues
 
 

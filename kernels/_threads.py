@@ -30,11 +30,14 @@ def even_bounds(num_rows: int, width: int) -> list[int]:
     return [num_rows * part // parts for part in range(parts + 1)]
 
 
-def edge_bounds(indptr: np.ndarray, num_edges: int, width: int) -> list[int]:
-    """Cut CSR rows into parts of about equal numbers of edges plus rows (degrees follow a power law)."""
+def edge_bounds(indptr: np.ndarray, num_edges: int, width: int, parts: int | None = None) -> list[int]:
+    """Cut CSR rows into parts of about equal numbers of edges plus rows (degrees follow a power law).
+
+    As many as serve the threads, or ``parts``.
+    """
     num_rows = len(indptr) - 1
     total = num_edges + num_rows
-    parts = _num_parts(total * width, num_rows)
+    parts = _num_parts(total * width, num_rows) if parts is None else parts
     bounds = [0]
     for part in range(1, parts):
         cut = bisect_left(range(num_rows), total * part // parts, key=lambda row: int(indptr[row]) + row)

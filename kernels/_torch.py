@@ -20,19 +20,27 @@ def _rows(indptr: Tensor, indices: Tensor, num_cols: int) -> tuple[Tensor, Tenso
     return rows.repeat_interleave(indptr.diff()), indices.long()
 
 
+def _wide(tensor: Tensor) -> Tensor:
+    """16-bit floats as float32, in which sums are made; others as they are."""
+    return tensor.float() if tensor.dtype in _check.HALF_DTYPES else tensor
+
+
 def _messages(x: Tensor, cols: Tensor, values: Tensor | None) -> Tensor:
     # [E, H, D]
     return x[cols] if values is None else x[cols] * values.unsqueeze(-1)
 
 
 def spmm(indptr: Tensor, indices: Tensor, x: Tensor, values: Tensor | None, reduce: str) -> Tensor:
-    """``out[i] = reduce over e in row i of values[e] * x[indices[e]]``, 0 for rows without entries."""
+    """``out[i] = reduce over e in row i of values[e] * x[indices[e]]``, 0 for rows without entries.
+
+    16-bit rows are added up in float32; their values may have either dtype.
+    """
     rows, cols = _rows(indptr, indices, len(x))
-    messages = _messages(x, cols, values)
-    out = x.new_zeros(indptr.numel() - 1, *x.shape[1:])
+    messages = _messages(_wide(x), cols, None if values is None else _wide(values))
+    out = messages.new_zeros(indptr.numel() - 1, *x.shape[1:])
     if reduce in ("sum", "mean"):
         out = out.index_add(0, rows, messages)
-        return out / indptr.diff().clamp(min=1).view(-1, 1, 1) if reduce == "mean" else out
+        return (out / indptr.diff().clamp(min=1).view(-1, 1, 1) if reduce == "mean" else out).to(x.dtype)
     where = rows.view(-1, 1, 1).expand_as(messages)
     return out.scatter_reduce(0, where, messages, f"a{reduce}", include_self=False)
 
@@ -69,7 +77,7 @@ def spmm_masked(
 def sddmm(indptr: Tensor, indices: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """``out[e, h] = a[i, h] . b[indices[e], h]`` for entry e of row i."""
     rows, cols = _rows(indptr, indices, len(b))
-    return (a[rows] * b[cols]).sum(-1)
+    return (_wide(a)[rows] * _wide(b)[cols]).sum(-1).to(a.dtype)
 
 
 def sddmm_masked(
@@ -87,18 +95,20 @@ def segment_softmax(logits: Tensor, indptr: Tensor) -> Tensor:
     num_rows = indptr.numel() - 1
     rows = torch.arange(num_rows, device=indptr.device).repeat_interleave(indptr.diff())
     where = rows.unsqueeze(-1).expand_as(logits)
-    zeros = logits.new_zeros(num_rows, logits.shape[1])
-    top = zeros.scatter_reduce(0, where, logits, "amax", include_self=False)
-    weight = (logits - top[rows]).exp()
-    return weight / zeros.index_add(0, rows, weight)[rows]
+    wide = _wide(logits)
+    zeros = wide.new_zeros(num_rows, logits.shape[1])
+    top = zeros.scatter_reduce(0, where, wide, "amax", include_self=False)
+    weight = (wide - top[rows]).exp()
+    return (weight / zeros.index_add(0, rows, weight)[rows]).to(logits.dtype)
 
 
 def segment_softmax_backward(out: Tensor, grad: Tensor, indptr: Tensor) -> Tensor:
     """``out * (grad - sum over the row of out * grad)``."""
     rows = torch.arange(indptr.numel() - 1, device=indptr.device).repeat_interleave(indptr.diff())
-    weighted = out * grad
-    total = out.new_zeros(indptr.numel() - 1, out.shape[1]).index_add(0, rows, weighted)
-    return weighted - out * total[rows]
+    wide = _wide(out)
+    weighted = wide * _wide(grad)
+    total = wide.new_zeros(indptr.numel() - 1, out.shape[1]).index_add(0, rows, weighted)
+    return (weighted - wide * total[rows]).to(out.dtype)
 
 
 def gat_forward(
@@ -115,7 +125,8 @@ def gat_forward(
 
     Shapes: ``x [N_src, H, D]``, ``a_src [N_src, H]``, ``a_dst [N_dst, H]``, ``a_edge`` and ``mask [E, H]``.
     Returns ``out [N_dst, H, D]``, and for the backward each row's largest score and its sum of
-    ``exp(score - largest)``, both ``[N_dst, H]``; they are 0 for rows without entries.
+    ``exp(score - largest)``, both ``[N_dst, H]``; they are 0 for rows without entries. x may have 16 bits; all
+    numbers of nodes and edges are float32 then.
     """
     rows, cols = _rows(indptr, indices, len(x))
     scores = _gat_scores(rows, cols, a_src, a_dst, a_edge, slope)
@@ -163,14 +174,14 @@ def gat_backward_src(
     grad: Tensor,
     delta: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of `gat_forward` for ``x`` and ``a_src``, along the transpose; ``a_edge`` and ``mask`` by ``t_perm``."""
+    """Gradients of `gat_forward` for ``x`` and ``a_src``, along the transpose (``t_perm`` for numbers of edges)."""
     cols, rows = _rows(t_indptr, t_indices, len(grad))
     a_edge, mask = (None if t is None else t[t_perm.long()] for t in (a_edge, mask))
     scores = _gat_scores(rows, cols, a_src, a_dst, a_edge, slope)
     weight, dscores = _attend_backward(rows, cols, x, scores, mask, top, total, grad, delta)
     draw = dscores * _leaky_slope(scores, slope)
-    dx = torch.zeros_like(x).index_add(0, cols, weight.unsqueeze(-1) * grad[rows])
-    return dx, torch.zeros_like(a_src).index_add(0, cols, draw)
+    dx = torch.zeros_like(_wide(x)).index_add(0, cols, weight.unsqueeze(-1) * _wide(grad)[rows])
+    return dx.to(x.dtype), torch.zeros_like(a_src).index_add(0, cols, draw)
 
 
 def gatv2_forward(
@@ -181,7 +192,7 @@ def gatv2_forward(
     Shapes: ``x [N_src, H, D]``, ``x_dst [N_dst, H, D]``, ``att [H, D]``, ``mask [E, H]``.
     """
     rows, cols = _rows(indptr, indices, len(x))
-    scores = (att * torch.nn.functional.leaky_relu(x[cols] + x_dst[rows], slope)).sum(-1)
+    scores = (_wide(att) * _mixed(rows, cols, x, x_dst, slope)).sum(-1)
     return _attend(rows, cols, x, scores, mask, indptr.numel() - 1)
 
 
@@ -200,10 +211,11 @@ def gatv2_backward_dst(
 ) -> tuple[Tensor, Tensor]:
     """Gradients of `gatv2_forward` for ``x_dst [N_dst, H, D]`` and ``att [H, D]``; see `gat_backward_dst`."""
     rows, cols = _rows(indptr, indices, len(x))
-    mixed = torch.nn.functional.leaky_relu(x[cols] + x_dst[rows], slope)
-    _, dscores = _attend_backward(rows, cols, x, (att * mixed).sum(-1), mask, top, total, grad, delta)
-    dmixed = dscores.unsqueeze(-1) * att * _leaky_slope(mixed, slope)
-    return torch.zeros_like(x_dst).index_add(0, rows, dmixed), (dscores.unsqueeze(-1) * mixed).sum(0)
+    mixed, wide = _mixed(rows, cols, x, x_dst, slope), _wide(att)
+    _, dscores = _attend_backward(rows, cols, x, (wide * mixed).sum(-1), mask, top, total, grad, delta)
+    dmixed = dscores.unsqueeze(-1) * wide * _leaky_slope(mixed, slope)
+    d_dst = torch.zeros_like(_wide(x_dst)).index_add(0, rows, dmixed)
+    return d_dst.to(x.dtype), (dscores.unsqueeze(-1) * mixed).sum(0).to(x.dtype)
 
 
 def gatv2_backward_src(
@@ -223,10 +235,11 @@ def gatv2_backward_src(
     """Gradient of `gatv2_forward` for ``x``, along the transpose; ``mask`` by ``t_perm``."""
     cols, rows = _rows(t_indptr, t_indices, len(grad))
     mask = None if mask is None else mask[t_perm.long()]
-    mixed = torch.nn.functional.leaky_relu(x[cols] + x_dst[rows], slope)
-    weight, dscores = _attend_backward(rows, cols, x, (att * mixed).sum(-1), mask, top, total, grad, delta)
-    dmixed = dscores.unsqueeze(-1) * att * _leaky_slope(mixed, slope)
-    return torch.zeros_like(x).index_add(0, cols, weight.unsqueeze(-1) * grad[rows] + dmixed)
+    mixed, wide = _mixed(rows, cols, x, x_dst, slope), _wide(att)
+    weight, dscores = _attend_backward(rows, cols, x, (wide * mixed).sum(-1), mask, top, total, grad, delta)
+    dmixed = dscores.unsqueeze(-1) * wide * _leaky_slope(mixed, slope)
+    each = weight.unsqueeze(-1) * _wide(grad)[rows] + dmixed
+    return torch.zeros_like(_wide(x)).index_add(0, cols, each).to(x.dtype)
 
 
 def _gat_scores(
@@ -235,6 +248,11 @@ def _gat_scores(
     # [E, H]
     raw = a_src[cols] + a_dst[rows] if a_edge is None else a_src[cols] + a_dst[rows] + a_edge
     return torch.nn.functional.leaky_relu(raw, slope)
+
+
+def _mixed(rows: Tensor, cols: Tensor, x: Tensor, x_dst: Tensor, slope: float) -> Tensor:
+    # [E, H, D]
+    return torch.nn.functional.leaky_relu(_wide(x)[cols] + _wide(x_dst)[rows], slope)
 
 
 def _leaky_slope(activated: Tensor, slope: float) -> Tensor:
@@ -251,8 +269,9 @@ def _attend(
     weight = (scores - top[rows]).exp()
     total = zeros.index_add(0, rows, weight)
     alpha = weight / total[rows] if mask is None else weight / total[rows] * mask
-    out = x.new_zeros(num_dst, *x.shape[1:]).index_add(0, rows, alpha.unsqueeze(-1) * x[cols])
-    return out, top, total
+    wide = _wide(x)
+    out = wide.new_zeros(num_dst, *x.shape[1:]).index_add(0, rows, alpha.unsqueeze(-1) * wide[cols])
+    return out.to(x.dtype), top, total
 
 
 def _attend_backward(
@@ -268,7 +287,7 @@ def _attend_backward(
 ) -> tuple[Tensor, Tensor]:
     """Return ``alpha * mask`` and the gradient of the scores, both ``[E, H]``."""
     alpha = (scores - top[rows]).exp() / total[rows]
-    dalpha = (grad[rows] * x[cols]).sum(-1)
+    dalpha = (_wide(grad)[rows] * _wide(x)[cols]).sum(-1)
     if mask is None:
         return alpha, alpha * (dalpha - delta[rows])
     return alpha * mask, alpha * (mask * dalpha - delta[rows])

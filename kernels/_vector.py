@@ -1,7 +1,7 @@
 """Numba's missing type: a vector of floats in registers, so that a loop can keep a tile of a row while it walks edges.
 
-``zeros(table, lanes)`` makes one; ``load``, ``load_part``, ``store`` and ``store_part`` move it from and to a row of a
-table ``[N, W]``, counted from a column; ``+ - * /`` work lane by lane. A vector wider than the machine's registers is
+``zeros(table, lanes)`` makes one; ``read`` and ``write`` move it from and to a row of a table ``[N, W]``, from a
+column on; ``+ - * /`` work lane by lane. A vector wider than the machine's registers is
 split over several. Tables of 16-bit floats come as integers (int16: bfloat16, uint16: float16) and are float32 in
 registers: Numba has no 16-bit arithmetic on CPUs.
 """
@@ -35,7 +35,7 @@ class Vector(types.Type):
 @register_model(Vector)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, vector: Vector) -> None:
-        super().__init__(manager, vector, _llvm(vector))
+        super().__init__(manager, vector, llvm(vector))
 
 
 @infer_global(operator.add)
@@ -67,33 +67,23 @@ def zeros(typing_context, table, lanes):
     vector = Vector(scalar_of(table), lanes.literal_value)
 
     def generate(context, builder, signature, args):
-        return ir.Constant(_llvm(vector), None)
+        return ir.Constant(llvm(vector), None)
 
     return vector(table, lanes), generate
 
 
 @intrinsic
-def load(typing_context, like, table, row, column):
-    """The lanes of ``table[row, column:]``."""
-
-    def generate(context, builder, signature, args):
-        pointer = _address(context, builder, signature.args[1:4], args[1:4])
-        raw = builder.load(builder.bitcast(pointer, _raw(table, like).as_pointer()), align=_size(table))
-        return _decode(builder, table, raw)
-
-    return like(like, table, row, column), generate
-
-
-@intrinsic
-def load_part(typing_context, like, table, row, column, count):
-    """The first ``count`` lanes of ``table[row, column:]``, zeros after them; nothing else is read."""
+def read(typing_context, like, table, row, column, count):
+    """The lanes of ``table[row, column:]``: all, or the first ``count`` and zeros after them, reading nothing else."""
 
     def generate(context, builder, signature, args):
         kind = _raw(table, like)
         pointer = builder.bitcast(_address(context, builder, signature.args[1:4], args[1:4]), kind.as_pointer())
-        mask = _first(context, builder, signature.args[4], args[4], like.lanes)
+        if isinstance(count, types.NoneType):
+            return _decode(builder, table, builder.load(pointer, align=_size(table)))
+        mask = _first(context, builder, count, args[4], like.lanes)
         function_type = ir.FunctionType(kind, [kind.as_pointer(), I32, mask.type, kind])
-        function = _llvm_function(builder, f"llvm.masked.load.{_suffix(kind)}.p0", function_type)
+        function = llvm_function(builder, f"llvm.masked.load.{suffix(kind)}.p0", function_type)
         raw = builder.call(function, [pointer, I32(_size(table)), mask, ir.Constant(kind, None)])
         return _decode(builder, table, raw)
 
@@ -101,28 +91,18 @@ def load_part(typing_context, like, table, row, column, count):
 
 
 @intrinsic
-def store(typing_context, value, table, row, column):
-    """Write a vector to ``table[row, column:]``."""
-
-    def generate(context, builder, signature, args):
-        raw = _encode(builder, table, args[0])
-        pointer = _address(context, builder, signature.args[1:4], args[1:4])
-        builder.store(raw, builder.bitcast(pointer, raw.type.as_pointer()), align=_size(table))
-        return context.get_dummy_value()
-
-    return types.void(value, table, row, column), generate
-
-
-@intrinsic
-def store_part(typing_context, value, table, row, column, count):
-    """Write the first ``count`` lanes to ``table[row, column:]``, and nothing after them."""
+def write(typing_context, value, table, row, column, count):
+    """Write a vector to ``table[row, column:]``: all of it, or the first ``count`` lanes and nothing after them."""
 
     def generate(context, builder, signature, args):
         raw = _encode(builder, table, args[0])
         pointer = builder.bitcast(_address(context, builder, signature.args[1:4], args[1:4]), raw.type.as_pointer())
-        mask = _first(context, builder, signature.args[4], args[4], value.lanes)
+        if isinstance(count, types.NoneType):
+            builder.store(raw, pointer, align=_size(table))
+            return context.get_dummy_value()
+        mask = _first(context, builder, count, args[4], value.lanes)
         function_type = ir.FunctionType(ir.VoidType(), [raw.type, pointer.type, I32, mask.type])
-        function = _llvm_function(builder, f"llvm.masked.store.{_suffix(raw.type)}.p0", function_type)
+        function = llvm_function(builder, f"llvm.masked.store.{suffix(raw.type)}.p0", function_type)
         builder.call(function, [raw, pointer, I32(_size(table)), mask])
         return context.get_dummy_value()
 
@@ -161,103 +141,55 @@ def splat(typing_context, like, value):
     """One number in every lane."""
 
     def generate(context, builder, signature, args):
-        return _splat(builder, context.cast(builder, args[1], value, like.scalar), like.lanes)
+        return splatted(builder, context.cast(builder, args[1], value, like.scalar), like.lanes)
 
     return like(like, value), generate
 
 
 @intrinsic
-def spread(typing_context, like, table, row, column, depth):
-    """Lane l holds ``table[row, (column + l) // depth]``: one number a head; depth is a multiple of 16, or lanes are 16."""
+def weighted(typing_context, value, weights, row, head, column, depth):
+    """A tile times the weight of its edge: ``weights[row, head]``, or with a ``depth`` one of each head.
+
+    Lane l belongs to head ``(column + l) // depth`` then, and depth is a multiple of 16. Without weights
+    the tile stays as it is.
+    """
 
     def generate(context, builder, signature, args):
-        _, table_type, row_type, column_type, depth_type = signature.args
-        _, array, row_id, first, width = args
-        first = context.cast(builder, first, column_type, types.int64)
-        width = context.cast(builder, width, depth_type, types.int64)
-        groups = max(like.lanes // 16, 1)
-        heads = ir.Constant(ir.VectorType(_llvm(like).element, groups), ir.Undefined)
-        for group in range(groups):
-            head = builder.udiv(builder.add(first, I64(16 * group)), width)
-            types_, values = (table_type, row_type, types.int64), (array, row_id, head)
-            pointer = _address(context, builder, types_, values)
-            kind = ir.VectorType(context.get_value_type(table.dtype), 1)
-            raw = builder.load(builder.bitcast(pointer, kind.as_pointer()), align=_size(table))
-            single = builder.extract_element(_decode(builder, table, raw), I32(0))
-            heads = builder.insert_element(heads, single, I32(group))
-        lanes = ir.Constant(ir.VectorType(I32, like.lanes), [lane // 16 for lane in range(like.lanes)])
-        return builder.shuffle_vector(heads, heads, lanes)
+        if isinstance(weights, types.NoneType):
+            return args[0]
+        _, _, row_type, head_type, column_type, depth_type = signature.args
+        tile, array, row_id, block, first, width = args
+        block, first, width = (
+            context.cast(builder, v, t, types.int64)
+            for v, t in ((block, head_type), (first, column_type), (width, depth_type))
+        )
 
-    return like(like, table, row, column, depth), generate
+        def weight(head):
+            pointer = _address(context, builder, (weights, row_type, types.int64), (array, row_id, head))
+            kind = ir.VectorType(context.get_value_type(weights.dtype), 1)
+            raw = builder.load(builder.bitcast(pointer, kind.as_pointer()), align=_size(weights))
+            return builder.extract_element(_decode(builder, weights, raw), I32(0))
 
+        spread = builder.icmp_signed("!=", width, I64(0))
+        with builder.if_else(spread) as (then, otherwise):
+            with then:
+                groups = max(value.lanes // 16, 1)
+                heads = ir.Constant(ir.VectorType(llvm(value).element, groups), ir.Undefined)
+                for group in range(groups):
+                    head = builder.udiv(builder.add(first, I64(16 * group)), width)
+                    heads = builder.insert_element(heads, weight(head), I32(group))
+                lanes = ir.Constant(ir.VectorType(I32, value.lanes), [lane // 16 for lane in range(value.lanes)])
+                every = builder.shuffle_vector(heads, heads, lanes)
+                from_then = builder.block
+            with otherwise:
+                one = splatted(builder, weight(block), value.lanes)
+                from_otherwise = builder.block
+        factor = builder.phi(llvm(value))
+        factor.add_incoming(every, from_then)
+        factor.add_incoming(one, from_otherwise)
+        return builder.fmul(factor, tile, flags=("contract",))
 
-@intrinsic
-def total(typing_context, value):
-    """The sum of the lanes, in a fixed order."""
-
-    def generate(context, builder, signature, args):
-        kind = _llvm(value)
-        function_type = ir.FunctionType(kind.element, [kind.element, kind])
-        function = _llvm_function(builder, f"llvm.vector.reduce.fadd.{_suffix(kind)}", function_type)
-        return builder.call(function, [ir.Constant(kind.element, 0.0), args[0]], fastmath=("reassoc",))
-
-    return value.scalar(value), generate
-
-
-@intrinsic
-def larger(typing_context, a, b):
-    """Lane by lane the larger; NaN wins."""
-    return a(a, b), _extreme(">")
-
-
-@intrinsic
-def smaller(typing_context, a, b):
-    """Lane by lane the smaller; NaN wins."""
-    return a(a, b), _extreme("<")
-
-
-def _extreme(sign):
-    def generate(context, builder, signature, args):
-        best, new = args
-        wins = builder.or_(builder.fcmp_ordered(sign, new, best), builder.fcmp_unordered("uno", new, new))
-        return builder.select(wins, new, best)
-
-    return generate
-
-
-@intrinsic
-def equal(typing_context, a, b):
-    """1 in the lanes where both are equal, else 0."""
-
-    def generate(context, builder, signature, args):
-        one = ir.Constant(_llvm(a), [1.0] * a.lanes)
-        return builder.select(builder.fcmp_ordered("==", *args), one, ir.Constant(_llvm(a), None))
-
-    return a(a, b), generate
-
-
-@intrinsic
-def leaky(typing_context, value, slope):
-    """The lanes above 0 as they are, the others times ``slope``; NaN stays."""
-
-    def generate(context, builder, signature, args):
-        factor = _splat(builder, context.cast(builder, args[1], slope, value.scalar), value.lanes)
-        positive = builder.fcmp_ordered(">", args[0], ir.Constant(_llvm(value), None))
-        return builder.select(positive, args[0], builder.fmul(args[0], factor))
-
-    return value(value, slope), generate
-
-
-@intrinsic
-def leaky_slope(typing_context, value, slope):
-    """The derivative of `leaky`: 1 in the lanes above 0, ``slope`` in the others."""
-
-    def generate(context, builder, signature, args):
-        factor = _splat(builder, context.cast(builder, args[1], slope, value.scalar), value.lanes)
-        positive = builder.fcmp_ordered(">", args[0], ir.Constant(_llvm(value), None))
-        return builder.select(positive, ir.Constant(_llvm(value), [1.0] * value.lanes), factor)
-
-    return value(value, slope), generate
+    return value(value, weights, row, head, column, depth), generate
 
 
 @intrinsic
@@ -270,7 +202,7 @@ def prefetch_line(typing_context, table, row, offset_bytes):
         start = builder.bitcast(_address(context, builder, types_, (args[0], args[1], I64(0))), byte)
         offset = context.cast(builder, args[2], signature.args[2], types.int64)
         function_type = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
-        function = _llvm_function(builder, "llvm.prefetch.p0", function_type)
+        function = llvm_function(builder, "llvm.prefetch.p0", function_type)
         builder.call(function, [builder.gep(start, [offset]), I32(0), I32(3), I32(1)])  # to read, keep close, data
         return context.get_dummy_value()
 
@@ -280,13 +212,13 @@ def prefetch_line(typing_context, table, row, offset_bytes):
 # ------------------------------------------------------------------ what the intrinsics are made of
 
 
-def _llvm(vector: Vector) -> Any:
+def llvm(vector: Vector) -> Any:
     return ir.VectorType({32: ir.FloatType(), 64: ir.DoubleType()}[vector.scalar.bitwidth], vector.lanes)
 
 
 def _raw(table: Any, vector: Vector) -> Any:
     """The vector as it lies in memory."""
-    return ir.VectorType(ir.IntType(16), vector.lanes) if table.dtype in _half.DECODE else _llvm(vector)
+    return ir.VectorType(ir.IntType(16), vector.lanes) if table.dtype in _half.DECODE else llvm(vector)
 
 
 def _decode(builder, table, raw):
@@ -302,7 +234,7 @@ def _size(table: Any) -> int:
     return size
 
 
-def _suffix(kind: Any) -> str:
+def suffix(kind: Any) -> str:
     name = {"float": "f32", "double": "f64", "i16": "i16"}[str(kind.element)]
     return f"v{kind.count}{name}"
 
@@ -315,7 +247,7 @@ def _address(context, builder, kinds, values):
     return builder.gep(array.data, [builder.add(builder.mul(row, width), column)])
 
 
-def _splat(builder, value, lanes):
+def splatted(builder, value, lanes):
     single = builder.insert_element(ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined), value, I32(0))
     return builder.shuffle_vector(single, single, ir.Constant(ir.VectorType(I32, lanes), None))
 
@@ -323,9 +255,9 @@ def _splat(builder, value, lanes):
 def _first(context, builder, kind, count, lanes):
     """A mask of the first ``count`` lanes."""
     lane = ir.Constant(ir.VectorType(I64, lanes), list(range(lanes)))
-    bound = _splat(builder, context.cast(builder, count, kind, types.int64), lanes)
+    bound = splatted(builder, context.cast(builder, count, kind, types.int64), lanes)
     return builder.icmp_signed("<", lane, bound)
 
 
-def _llvm_function(builder, name, function_type):
+def llvm_function(builder, name, function_type):
     return cgutils.get_or_insert_function(builder.module, function_type, name)

@@ -232,7 +232,7 @@ def more_dims(draw: Draw, value: Tensor) -> Tensor:
 
 
 NOT_INDEX = as_dtype(torch.float32, torch.float64, torch.int16, torch.uint8, torch.bool, torch.complex64)
-NOT_REAL = as_dtype(torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.bool, torch.complex64)
+NOT_REAL = as_dtype(torch.int64, torch.int32, torch.bool, torch.complex64)
 
 
 def off(name: str) -> dict[str, Breakage]:

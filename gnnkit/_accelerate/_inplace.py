@@ -19,7 +19,7 @@ class FastSAGE(FastLayer):
 
     def forward(self, x: Any, edge_index: Any, size: Any = None) -> Any:
         """PyG's ``SAGEConv.forward``."""
-        if not (_is_input(x) and is_fast(self, edge_index) and _is_plain(self.lin_l)):
+        if not (_is_input(x) and is_fast(self, edge_index) and is_plain(self.lin_l)):
             return super().forward(x, edge_index, size)
         src, dst = (x, x) if isinstance(x, Tensor) else x
         if self.project:
@@ -54,8 +54,8 @@ def _is_input(x: Any) -> bool:
     return isinstance(x, Tensor) or (isinstance(x, tuple | list) and len(x) == 2)
 
 
-def _is_plain(linear: Any) -> bool:
-    """Whether nobody else can hold what a dense layer returns, and no hook makes a view of it."""
+def is_plain(linear: Any) -> bool:
+    """Whether a dense layer is only that: nobody else can hold what it returns, and no hook sees it."""
     if type(linear) is not Linear or "forward" in linear.__dict__ or _has_any_global_hook():  # type: ignore[no-untyped-call]
         return False
     return not (linear._forward_hooks or linear._backward_hooks or linear._backward_pre_hooks)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import gnnkit
 from gnnkit._accelerate import _pairs
+from gnnkit.kernels import _numba
 
 WIDTH, OUT, EDGE, RELATIONS = 6, 4, 3, 3  # channels in, out and of an edge; kinds of edges
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
@@ -136,3 +137,17 @@ def call_on_a_graph() -> Callable[[nn.Module, str], Tensor]:
         return out
 
     return call
+
+
+@pytest.fixture
+def kernel_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One entry for every aggregation that a Numba kernel served."""
+    calls: list[int] = []
+
+    def count(name: str) -> None:
+        original = getattr(_numba, name)
+        monkeypatch.setattr(_numba, name, lambda *args: calls.append(1) or original(*args))
+
+    for name in ("spmm", "gat_forward", "gatv2_forward"):
+        count(name)
+    return calls

@@ -25,7 +25,6 @@ from torch_geometric.utils import to_torch_coo_tensor, to_torch_csr_tensor
 import gnnkit
 from gnnkit._accelerate._cache import CACHE
 from gnnkit._accelerate._layer import FastLayer
-from gnnkit.kernels import _numba
 
 LAYERS: dict[str, Callable[[], MessagePassing]] = {
     "gcn": lambda: GCNConv(3, 4),
@@ -61,15 +60,6 @@ def _fresh() -> Iterator[None]:
 def plain(request: pytest.FixtureRequest) -> MessagePassing:
     torch.manual_seed(0)
     return LAYERS[request.param]()
-
-
-@pytest.fixture
-def kernel_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """One entry for every spmm that the Numba kernel served."""
-    calls: list[int] = []
-    original = _numba.spmm
-    monkeypatch.setattr(_numba, "spmm", lambda *args: calls.append(1) or original(*args))
-    return calls
 
 
 def fast_copy(layer: nn.Module) -> Any:
@@ -220,8 +210,10 @@ import sys, torch
 layers, x, edges, expected = torch.load({str(path)!r}, weights_only=False)
 from gnnkit.kernels import _numba
 import gnnkit
-calls, original = [], _numba.spmm
-_numba.spmm = lambda *args: calls.append(1) or original(*args)
+calls = []
+for name in ("spmm", "gat_forward", "gatv2_forward"):
+    original = getattr(_numba, name)
+    setattr(_numba, name, lambda *args, original=original: calls.append(1) or original(*args))
 for layer, out in zip(layers, expected):
     torch.testing.assert_close(layer(x, edges), out)
     assert calls, layer

@@ -13,6 +13,7 @@ from torch.library import opcheck
 from torch.testing import assert_close
 
 from gnnkit.kernels import _csr, _extreme, gather_rows, sddmm, segment_softmax, spmm
+from gnnkit.kernels._attention import gat_dst_op, gat_op, gat_src_op, gatv2_dst_op, gatv2_op, gatv2_src_op
 from gnnkit.kernels._gather_rows import gather_op
 from gnnkit.kernels._sddmm import sddmm_op
 from gnnkit.kernels._segment_matmul import matmul_op, outer_op
@@ -34,6 +35,23 @@ def extreme() -> tuple[Tensor, Tensor, Tensor]:
     """Give x, its weighted maximum at every destination, and the weights."""
     x, weight = rows(4, 2, 3, grad=False), rows(5, 2, grad=False)
     return x, spmm_op(INDPTR, INDICES, x, weight, "max", *NO_TRANSPOSE), weight
+
+
+DROPPED = rows(5, 2, grad=False).sign() + 1
+
+
+def gat_saved() -> tuple[Any, ...]:
+    """What GAT's backward operations take after the topology."""
+    inputs = *(rows(*shape, grad=False) for shape in ((4, 2, 3), (4, 2), (3, 2), (5, 2))), DROPPED, 0.2
+    out, top, total = gat_op(INDPTR, INDICES, *inputs, *NO_TRANSPOSE)
+    return *inputs, top, total, torch.ones_like(out), out.sum(-1)
+
+
+def gatv2_saved() -> tuple[Any, ...]:
+    """What GATv2's backward operations take after the topology."""
+    inputs = *(rows(*shape, grad=False) for shape in ((4, 2, 3), (3, 2, 3), (2, 3))), DROPPED, 0.2
+    out, top, total = gatv2_op(INDPTR, INDICES, *inputs, *NO_TRANSPOSE)
+    return *inputs, top, total, torch.ones_like(out), out.sum(-1)
 
 
 # name -> (the operation, its arguments): every operation of gnnkit.kernels stands here at least once
@@ -63,6 +81,22 @@ CASES: dict[str, tuple[Any, Callable[[], tuple[Any, ...]]]] = {
         softmax_backward_op,
         lambda: (rows(5, 2, grad=False), rows(5, 2, grad=False), INDPTR),
     ),
+    "gat": (
+        gat_op,
+        lambda: (INDPTR, INDICES, rows(4, 2, 3), rows(4, 2), rows(3, 2), rows(5, 2), None, 0.2, *TRANSPOSE),
+    ),
+    "gat of nodes alone": (
+        gat_op,
+        lambda: (INDPTR, INDICES, rows(4, 2, 3), rows(4, 2), rows(3, 2), None, DROPPED, 0.2, *NO_TRANSPOSE),
+    ),
+    "gat_backward_dst": (gat_dst_op, lambda: (INDPTR, INDICES, *gat_saved())),
+    "gat_backward_src": (gat_src_op, lambda: (*TRANSPOSE, *gat_saved())),
+    "gatv2": (
+        gatv2_op,
+        lambda: (INDPTR, INDICES, rows(4, 2, 3), rows(3, 2, 3), rows(2, 3), DROPPED, 0.2, *TRANSPOSE),
+    ),
+    "gatv2_backward_dst": (gatv2_dst_op, lambda: (INDPTR, INDICES, *gatv2_saved())),
+    "gatv2_backward_src": (gatv2_src_op, lambda: (*TRANSPOSE, *gatv2_saved())),
     "segment_matmul": (matmul_op, lambda: (rows(5, 2, 3), INDPTR, rows(3, 2, 3, 4))),
     "segment_outer": (outer_op, lambda: (rows(5, 2, 3), INDPTR, rows(5, 2, 4))),
     "gather_rows": (gather_op, lambda: (rows(4, 3), torch.tensor([3, 0, 3]))),

@@ -180,7 +180,7 @@ GOOD: dict[str, Any] = dict(zip(("indptr", "indices"), LOOPS, strict=True)) | {
         ({"a": torch.ones(2)}, r"a: .*\[2\]"),
         ({"a": torch.ones(3, 3)}, "a: .*N_dst = 2 rows .*3"),
         ({"a": None}, "a: .*NoneType"),
-        ({"b": torch.ones(2, 3).half()}, "b: .*float16"),
+        ({"b": torch.ones(2, 3).half()}, "a and b: .*one dtype.*float16, torch.float32"),
         ({"b": torch.ones(2, 4)}, r"b: .*\[3\].*\[4\]"),
         ({"b": torch.ones(2, 1, 3)}, r"b: .*\[3\].*\[1, 3\]"),
         ({"b": torch.ones(2, 3).double()}, "a and b: .*one dtype.*float32, torch.float64"),

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,9 +21,13 @@ from torch.utils.data import DataLoader, Dataset
 from torch_geometric.utils import scatter
 
 from gnnkit.kernels import (
-    _loops,
+    _loops_attention,
+    _loops_edges,
+    _loops_spmm,
     _threads,
+    gat_attention,
     gather_rows,
+    gatv2_attention,
     sddmm,
     segment_reduce,
     segment_softmax,
@@ -81,6 +86,10 @@ def everything(seed: int = 0) -> list[Tensor]:
         keep(lambda v, reduce=reduce: segment_reduce(v, indptr, reduce), values.detach().clone())
     keep(lambda a, b: sddmm(indptr, indices, a, b), x.detach().clone(), x.detach().flip(0).clone())
     keep(lambda v: segment_softmax(v, indptr), values.detach().clone())
+    mask = (values > 0).float()
+    ends = (values[:NUM_NODES].clone(), values[NUM_NODES : 2 * NUM_NODES].clone(), values.clone())
+    keep(lambda x, s, d, e: gat_attention(indptr, indices, x, s, d, e, mask=mask), x.clone(), *ends)
+    keep(lambda x, y, a: gatv2_attention(indptr, indices, x, y, a), x.clone(), x.flip(0).clone(), x[0].clone())
     keep(lambda t: gather_rows(t, indices), x.detach().clone())
     results.extend(transpose_csr(indptr, indices, NUM_NODES))
     return results
@@ -100,7 +109,7 @@ def test_results_are_the_same_bits_for_any_number_of_threads_and_in_every_run(
         parts.append(len(bounds) - 1)
         return run(loop, bounds, *args)
 
-    monkeypatch.setattr("gnnkit.kernels._numba.run", counting)
+    monkeypatch.setattr("gnnkit.kernels._arrays.run", counting)
     set_threads(1)
     expected = everything()
     assert set(parts) == {1}
@@ -335,34 +344,61 @@ def test_run_passes_on_what_a_part_raises(set_threads: Callable[[int], None], ba
 
 # ------------------------------------------------------------------ what a part refuses by itself
 
-X, OUT, PER_EDGE = (np.ones(shape, dtype=np.float32) for shape in ((2, 1, 3), (2, 1, 3), (3, 1)))
-LOOPS: dict[str, tuple[object, ...]] = {
-    "spmm_sum": (X, PER_EDGE, False, OUT),
-    "spmm_extreme": (X, PER_EDGE, True, OUT),
-    "extreme_ties": (X, PER_EDGE, X, OUT),
-    "spmm_masked": (X, PER_EDGE, X, X, PER_EDGE, True, OUT),
-    "sddmm": (X, X, np.ones_like(PER_EDGE)),
-    "sddmm_masked": (X, X, X, X, PER_EDGE, np.ones_like(PER_EDGE)),
-    "segment_softmax": (PER_EDGE, np.ones_like(PER_EDGE)),
+DEPTH = 3
+X, OUT, PER_EDGE, PER_NODE = (np.ones(shape, dtype=np.float32) for shape in ((2, 3), (2, 3), (3, 1), (2, 1)))
+ATT, ENDS = np.ones((1, 3), dtype=np.float32), np.ones((2, 4), dtype=np.float32)
+PERM = np.arange(3)
+GAT = X, PER_NODE, PER_NODE, PER_EDGE, PER_EDGE, 0.2, DEPTH
+GATV2 = X, X, ATT, PER_EDGE, 0.2, DEPTH
+LOOPS: dict[Any, tuple[object, ...]] = {
+    _loops_spmm.spmm_sum: (X, PER_EDGE, DEPTH, False, OUT),
+    _loops_spmm.spmm_extreme: (X, PER_EDGE, DEPTH, True, OUT),
+    _loops_spmm.extreme_ties: (X, PER_EDGE, DEPTH, X, OUT),
+    _loops_spmm.spmm_masked: (X, PER_EDGE, X, X, PER_EDGE, DEPTH, True, OUT),
+    _loops_edges.sddmm: (X, X, DEPTH, PER_EDGE.copy()),
+    _loops_edges.sddmm_masked: (X, X, X, X, PER_EDGE, DEPTH, PER_EDGE.copy()),
+    _loops_edges.segment_softmax: (PER_EDGE, PER_EDGE[:0], PER_EDGE.copy()),
+    _loops_edges.segment_softmax_backward: (PER_EDGE, PER_EDGE, PER_EDGE.copy()),
+    _loops_attention.gat_forward: (*GAT, OUT, PER_NODE.copy(), PER_NODE.copy()),
+    _loops_attention.gat_backward_dst: (*GAT, PER_NODE, PER_NODE, X, PER_NODE, PER_NODE.copy(), PER_EDGE.copy()),
+    _loops_attention.gat_backward_src: (
+        *(PERM, X, PER_NODE, ENDS, PER_EDGE, PER_EDGE, 0.2, DEPTH),
+        *(X, OUT, PER_NODE.copy()),
+    ),
+    _loops_attention.gatv2_forward: (*GATV2, OUT, PER_NODE.copy(), PER_NODE.copy()),
+    _loops_attention.gatv2_backward_dst: (
+        *(*GATV2, PER_NODE, PER_NODE, X, PER_NODE),
+        *(OUT, ATT.copy(), np.array([0, 1])),
+    ),
+    _loops_attention.gatv2_backward_src: (PERM, X, X, ATT, ENDS, PER_EDGE, 0.2, DEPTH, X, OUT),
 }
+SEGMENTS = _loops_edges.segment_softmax, _loops_edges.segment_softmax_backward
 
 
-@pytest.mark.parametrize("name", LOOPS)
+@pytest.mark.parametrize("loop", LOOPS, ids=lambda loop: loop.__name__)
 @pytest.mark.parametrize("pointers", [[0, 9], [9, 10], [-2, 1], [2, 1], [0, 4]], ids=str)
 def test_every_loop_refuses_pointers_that_leave_the_entries_before_it_follows_them(
-    name: str, pointers: list[int]
+    loop: Any, pointers: list[int]
 ) -> None:
     """In time, and not by the row pointer that falls back to E in a later part."""
     indices = np.zeros(32, dtype=np.int64)[8:11]  # a step outside would read a valid index, not crash
-    tables = () if name == "segment_softmax" else (indices,)
-    loop = getattr(_loops, name)
-    assert loop(0, 1, np.array([0, 3]), *tables, *LOOPS[name]) == 0
-    assert loop(0, 1, np.array(pointers), *tables, *LOOPS[name]) == 1
+    tables = () if loop in SEGMENTS else (indices,)
+    assert loop(0, 1, np.array([0, 3]), *tables, *LOOPS[loop]) == 0
+    assert loop(0, 1, np.array(pointers), *tables, *LOOPS[loop]) == 1
 
 
-@pytest.mark.parametrize("name", [name for name in LOOPS if name != "segment_softmax"])
+@pytest.mark.parametrize("loop", [loop for loop in LOOPS if loop not in SEGMENTS], ids=lambda loop: loop.__name__)
 @pytest.mark.parametrize("index", [-1, 2], ids=str)
-def test_every_loop_refuses_an_index_outside_its_table(name: str, index: int) -> None:
+def test_every_loop_refuses_an_index_outside_its_table(loop: Any, index: int) -> None:
     indices = np.array([0, 1, index])
-    assert getattr(_loops, name)(0, 1, np.array([0, 2]), indices, *LOOPS[name]) == 0
-    assert getattr(_loops, name)(0, 1, np.array([0, 3]), indices, *LOOPS[name]) == 1
+    assert loop(0, 1, np.array([0, 2]), indices, *LOOPS[loop]) == 0
+    assert loop(0, 1, np.array([0, 3]), indices, *LOOPS[loop]) == 1
+
+
+@pytest.mark.parametrize("index", [-1, 3], ids=str)
+@pytest.mark.parametrize("loop", [_loops_attention.gat_backward_src, _loops_attention.gatv2_backward_src])
+def test_walks_of_the_transpose_refuse_a_wrong_permutation(loop: Any, index: int) -> None:
+    _, *rest = LOOPS[loop]
+    args = np.array([0, 3]), np.array([0, 1, 1])
+    assert loop(0, 1, *args, np.array([0, 1, 2]), *rest) == 0
+    assert loop(0, 1, *args, np.array([0, 1, index]), *rest) == 1

@@ -1,0 +1,48 @@
+"""How the CPU loops are compiled: without the GIL, and kept on disk until any file they are made of changes."""
+
+# mypy: disable-error-code="no-untyped-call"
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import numba
+
+# contract: fused multiply-add. Nothing else of fastmath, so NaN, infinity and order stay as written.
+_OPTIONS = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
+SOURCES = ("_jit", "_half", "_vector", "_math", "_tiles", "_loops", "_loops_spmm", "_loops_edges", "_loops_attention")
+
+
+def loop(function: Callable[..., Any]) -> Any:
+    """Compile a loop over rows at its first call with each combination of dtypes."""
+    try:
+        compiled = numba.njit(cache=True, **_OPTIONS)(function)
+    except RuntimeError as error:  # no folder that Numba may write its cache to
+        warnings.warn(f"gnnkit compiles its CPU kernels anew in every process: {error}", stacklevel=2)
+        return numba.njit(**_OPTIONS)(function)
+    _stamp(compiled)
+    return compiled
+
+
+def part(function: Callable[..., Any]) -> Any:
+    """Compile a piece of loops into each of them."""
+    return numba.njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function)
+
+
+def _stamp(compiled: Any) -> None:
+    """Let the cache on disk see changes in every file; Numba itself looks at the loop's own file only."""
+    kept = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    if hasattr(kept, "_source_stamp"):  # Numba's internals: without them editing another file needs a touch of this
+        kept._source_stamp = _digest()
+
+
+@cache
+def _digest() -> str:
+    """The digest of all files that loops are made of."""
+    folder = files(__package__)
+    content = b"".join(folder.joinpath(f"{name}.py").read_bytes() for name in SOURCES)
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,319 @@
+"""Loops of fused attention: scores, softmax and aggregation of a row of edges before the next row is looked at.
+
+A row's scores lie in a buffer of the row's length, so nothing of size E is kept; the backward makes them again from
+each row's largest score ``top`` and its sum ``total``. Tables are ``[N, W]`` with H heads of ``depth`` side by side,
+numbers of nodes and of edges ``[N, H]`` and ``[E, H]``. Returns 0, or 1 where a pointer or an index is wrong.
+"""
+
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+from __future__ import annotations
+
+import numpy as np
+
+from gnnkit.kernels._jit import loop, part
+from gnnkit.kernels._loops_edges import dot, exp_flat, longest, softmax_rows
+from gnnkit.kernels._loops_spmm import by_heads, sum_tiles
+from gnnkit.kernels._math import leaky, leaky_slope, total
+from gnnkit.kernels._tiles import bad_rows, over_tiles, prefetch
+from gnnkit.kernels._vector import read, weighted, zeros
+
+# a destination's numbers for the backward by source, side by side: one or two cache lines an edge in place of four
+A_DST, TOP, TOTAL, DELTA = 0, 1, 2, 3
+
+
+@part
+def gat_score(a_src, j, a_dst, i, a_edge, e, h, slope):
+    """The score of an edge, a head's column at a time."""
+    raw = a_src[j, h] + a_dst[i, h]
+    if a_edge is not None:
+        raw += a_edge[e, h]
+    return raw if raw > 0 else raw * a_dst.dtype.type(slope)
+
+
+@part
+def aggregate(begin, end, indices, x, alpha, depth, out, i):
+    """out[i] = sum over edges begin to end of alpha[e - begin] * x[indices[e]]."""
+    blocks, spread_depth = by_heads(alpha, depth)
+    width = x.shape[1] // blocks
+    for block in range(blocks):
+        state = (begin, end, indices, x, alpha, begin, block, spread_depth)
+        sum_tiles(out, i, block * width, (block + 1) * width, *state)
+
+
+@part
+def normalise(scores, count, total_, i, mask, begin):
+    """Turn exponentials into weights: over their sum, times the mask."""
+    heads = scores.shape[1]
+    for k in range(count):
+        for h in range(heads):
+            scores[k, h] /= total_[i, h]
+            if mask is not None:
+                scores[k, h] *= mask[begin + k, h]
+
+
+@loop
+def gat_forward(low, high, indptr, indices, x, a_src, a_dst, a_edge, mask, slope, depth, out, top, total_):
+    """See `gnnkit.kernels._torch.gat_forward`."""
+    if bad_rows(low, high, indptr, indices, x.shape[0]):
+        return 1
+    heads = a_dst.shape[1]
+    scores = np.empty((longest(low, high, indptr), heads), a_dst.dtype)
+    for i in range(low, high):
+        begin, end = indptr[i], indptr[i + 1]
+        if begin == end:
+            top[i], total_[i] = 0, 0
+        else:
+            for e in range(begin, end):
+                for h in range(heads):
+                    scores[e - begin, h] = gat_score(a_src, indices[e], a_dst, i, a_edge, e, h, slope)
+            softmax_rows(scores, end - begin, top, total_, i)
+            normalise(scores, end - begin, total_, i, mask, begin)
+        aggregate(begin, end, indices, x, scores, depth, out, i)
+    return 0
+
+
+@loop
+def gat_backward_dst(
+    low, high, indptr, indices, x, a_src, a_dst, a_edge, mask, slope, depth, top, total_, grad, delta, d_dst, d_edge
+):
+    """See `gnnkit.kernels._torch.gat_backward_dst`."""
+    if bad_rows(low, high, indptr, indices, x.shape[0]):
+        return 1
+    heads = a_dst.shape[1]
+    scores = np.empty((longest(low, high, indptr), heads), a_dst.dtype)
+    for i in range(low, high):
+        begin, end = indptr[i], indptr[i + 1]
+        for e in range(begin, end):
+            for h in range(heads):
+                score = gat_score(a_src, indices[e], a_dst, i, a_edge, e, h, slope)
+                scores[e - begin, h] = score - top[i, h]
+        exp_flat(scores, (end - begin) * heads)
+        d_dst[i] = 0
+        for e in range(begin, end):
+            j = indices[e]
+            prefetch(x, indices, e)
+            for h in range(heads):
+                product = dot(grad, i, x, j, h * depth, (h + 1) * depth)
+                if mask is not None:
+                    product *= mask[e, h]
+                draw = scores[e - begin, h] / total_[i, h] * (product - delta[i, h])
+                if not gat_score(a_src, j, a_dst, i, a_edge, e, h, slope) > 0:
+                    draw *= a_dst.dtype.type(slope)
+                d_dst[i, h] += draw
+                if d_edge is not None:
+                    d_edge[e, h] = draw
+    return 0
+
+
+@loop
+def gat_backward_src(
+    low, high, t_indptr, t_indices, t_perm, x, a_src, ends, a_edge, mask, slope, depth, grad, dx, d_src
+):
+    """See `gnnkit.kernels._torch.gat_backward_src`; ``ends [N_dst, 4 * H]`` is a_dst, top, total and delta."""
+    if bad_rows(low, high, t_indptr, t_indices, grad.shape[0]) or bad_rows(low, high, t_indptr, t_perm, len(t_perm)):
+        return 1
+    heads = a_src.shape[1]
+    most = longest(low, high, t_indptr)
+    # exponentials, then weights; the slope and later the gradient of each score
+    weight, gradient = np.empty((most, heads), a_src.dtype), np.empty((most, heads), a_src.dtype)
+    for j in range(low, high):
+        begin, end = t_indptr[j], t_indptr[j + 1]
+        for k in range(end - begin):
+            i, e = t_indices[begin + k], t_perm[begin + k]
+            prefetch(ends, t_indices, begin + k)
+            for h in range(heads):
+                score = gat_score(ends, i, a_src, j, a_edge, e, h, slope)
+                weight[k, h] = score - ends[i, TOP * heads + h]
+                gradient[k, h] = 1 if score > 0 else slope
+        exp_flat(weight, (end - begin) * heads)
+        d_src[j] = 0
+        for k in range(end - begin):
+            i, e = t_indices[begin + k], t_perm[begin + k]
+            prefetch(grad, t_indices, begin + k)
+            for h in range(heads):
+                alpha = weight[k, h] / ends[i, TOTAL * heads + h]
+                product = dot(x, j, grad, i, h * depth, (h + 1) * depth)
+                kept = alpha
+                if mask is not None:
+                    m = mask[e, h]
+                    product, kept = product * m, alpha * m
+                weight[k, h] = kept
+                d_src[j, h] += alpha * (product - ends[i, DELTA * heads + h]) * gradient[k, h]
+        aggregate(begin, end, t_indices, grad, weight, depth, dx, j)
+    return 0
+
+
+@part
+def mixed_step(acc, x, j, x_dst, i, att, slope, column, count):
+    mixed = read(acc, x, j, column, count) + read(acc, x_dst, i, column, count)
+    return acc + read(acc, att, 0, column, count) * leaky(mixed, slope)
+
+
+@part
+def gatv2_score(x, j, x_dst, i, att, slope, first, last):
+    """att . leaky(x[j] + x_dst[i]) over the columns of a head."""
+    column = first
+    wide = zeros(x, 64)
+    while column + 64 <= last:
+        wide = mixed_step(wide, x, j, x_dst, i, att, slope, column, None)
+        column += 64
+    acc = zeros(x, 16)
+    while column + 16 <= last:
+        acc = mixed_step(acc, x, j, x_dst, i, att, slope, column, None)
+        column += 16
+    if column < last:
+        acc = mixed_step(acc, x, j, x_dst, i, att, slope, column, last - column)
+    return total(acc) if last - first < 64 else total(acc) + total(wide)
+
+
+@loop
+def gatv2_forward(low, high, indptr, indices, x, x_dst, att, mask, slope, depth, out, top, total_):
+    """See `gnnkit.kernels._torch.gatv2_forward`; ``att [1, W]``."""
+    if bad_rows(low, high, indptr, indices, x.shape[0]):
+        return 1
+    heads = top.shape[1]
+    scores = np.empty((longest(low, high, indptr), heads), top.dtype)
+    for i in range(low, high):
+        begin, end = indptr[i], indptr[i + 1]
+        if begin == end:
+            top[i], total_[i] = 0, 0
+        else:
+            for e in range(begin, end):
+                prefetch(x, indices, e)
+                for h in range(heads):
+                    first = h * depth
+                    scores[e - begin, h] = gatv2_score(x, indices[e], x_dst, i, att, slope, first, first + depth)
+            softmax_rows(scores, end - begin, top, total_, i)
+            normalise(scores, end - begin, total_, i, mask, begin)
+        aggregate(begin, end, indices, x, scores, depth, out, i)
+    return 0
+
+
+@part
+def mixed_gradient_step(acc, column, count, i, begin, end, indices, x, x_dst, att, slope, dscores, head, depth):
+    """sum over e of dscores[e - begin] * leaky'(x[j] + x_dst[i]), times att"""
+    own = read(acc, x_dst, i, column, count)
+    for e in range(begin, end):
+        mixed = read(acc, x, indices[e], column, count) + own
+        acc = acc + weighted(leaky_slope(mixed, slope), dscores, e - begin, head, column, depth)
+    return acc * read(acc, att, 0, column, count)
+
+
+mixed_gradient_tiles = over_tiles(mixed_gradient_step)
+
+
+@part
+def attention_gradient_step(acc, column, count, i, begin, end, indices, x, x_dst, att, slope, dscores, head, depth):
+    """The gradient of att so far, and that of row i: sum over e of dscores[e - begin] * leaky(x[j] + x_dst[i])"""
+    own = read(acc, x_dst, i, column, count)
+    acc = read(acc, att, 0, column, count)
+    for e in range(begin, end):
+        mixed = read(acc, x, indices[e], column, count) + own
+        acc = acc + weighted(leaky(mixed, slope), dscores, e - begin, head, column, depth)
+    return acc
+
+
+attention_gradient_tiles = over_tiles(attention_gradient_step)
+
+
+@loop
+def gatv2_backward_dst(
+    low, high, indptr, indices, x, x_dst, att, mask, slope, depth, top, total_, grad, delta, d_dst, d_att, bounds
+):
+    """See `gnnkit.kernels._torch.gatv2_backward_dst`; part p of the rows, from ``bounds``, adds to ``d_att[p]``."""
+    for p in range(low, high):
+        if gatv2_backward_dst_rows(
+            bounds[p], bounds[p + 1], indptr, indices, x, x_dst, att, mask, slope, depth, top, total_, grad, delta,
+            d_dst, d_att[p : p + 1],
+        ):  # fmt: skip
+            return 1
+    return 0
+
+
+@part
+def gatv2_backward_dst_rows(
+    low, high, indptr, indices, x, x_dst, att, mask, slope, depth, top, total_, grad, delta, d_dst, d_att
+):
+    if bad_rows(low, high, indptr, indices, x.shape[0]):
+        return 1
+    heads = top.shape[1]
+    scores = np.empty((longest(low, high, indptr), heads), top.dtype)
+    d_att[0] = 0
+    blocks, spread_depth = by_heads(scores, depth)
+    width = x.shape[1] // blocks
+    for i in range(low, high):
+        begin, end = indptr[i], indptr[i + 1]
+        for e in range(begin, end):
+            prefetch(x, indices, e)
+            for h in range(heads):
+                score = gatv2_score(x, indices[e], x_dst, i, att, slope, h * depth, (h + 1) * depth)
+                scores[e - begin, h] = score - top[i, h]
+        exp_flat(scores, (end - begin) * heads)
+        for e in range(begin, end):
+            for h in range(heads):
+                product = dot(grad, i, x, indices[e], h * depth, (h + 1) * depth)
+                if mask is not None:
+                    product *= mask[e, h]
+                alpha = scores[e - begin, h] / total_[i, h]
+                scores[e - begin, h] = alpha * (product - delta[i, h])
+        for block in range(blocks):
+            first, last = block * width, (block + 1) * width
+            state = (i, begin, end, indices, x, x_dst, att, slope, scores, block, spread_depth)
+            mixed_gradient_tiles(d_dst, i, first, last, *state)
+            state = (i, begin, end, indices, x, x_dst, d_att, slope, scores, block, spread_depth)
+            attention_gradient_tiles(d_att, 0, first, last, *state)
+    return 0
+
+
+@part
+def gatv2_source_step(
+    acc, column, count, j, begin, end, indices, x, x_dst, att, slope, grad, alpha, dscores, head, depth
+):
+    """sum over e of alpha * grad[i] + dscores * att * leaky'(x[j] + x_dst[i])"""
+    own, weights = read(acc, x, j, column, count), read(acc, att, 0, column, count)
+    for e in range(begin, end):
+        i, k = indices[e], e - begin
+        slopes = leaky_slope(own + read(acc, x_dst, i, column, count), slope) * weights
+        acc = acc + weighted(slopes, dscores, k, head, column, depth)
+        acc = acc + weighted(read(acc, grad, i, column, count), alpha, k, head, column, depth)
+    return acc
+
+
+gatv2_source_tiles = over_tiles(gatv2_source_step)
+
+
+@loop
+def gatv2_backward_src(low, high, t_indptr, t_indices, t_perm, x, x_dst, att, ends, mask, slope, depth, grad, dx):
+    """See `gnnkit.kernels._torch.gatv2_backward_src`; ``ends`` as in `gat_backward_src`, its first part unused."""
+    if bad_rows(low, high, t_indptr, t_indices, grad.shape[0]) or bad_rows(low, high, t_indptr, t_perm, len(t_perm)):
+        return 1
+    heads = ends.shape[1] // 4
+    most = longest(low, high, t_indptr)
+    alpha, dscores = np.empty((most, heads), ends.dtype), np.empty((most, heads), ends.dtype)
+    blocks, spread_depth = by_heads(alpha, depth)
+    width = x.shape[1] // blocks
+    for j in range(low, high):
+        begin, end = t_indptr[j], t_indptr[j + 1]
+        for e in range(begin, end):
+            i, k = t_indices[e], e - begin
+            prefetch(x_dst, t_indices, e)
+            prefetch(ends, t_indices, e)
+            for h in range(heads):
+                score = gatv2_score(x_dst, i, x, j, att, slope, h * depth, (h + 1) * depth)
+                alpha[k, h] = score - ends[i, TOP * heads + h]
+        exp_flat(alpha, (end - begin) * heads)
+        for e in range(begin, end):
+            i, k = t_indices[e], e - begin
+            prefetch(grad, t_indices, e)
+            for h in range(heads):
+                share = alpha[k, h] / ends[i, TOTAL * heads + h]
+                product, kept = dot(x, j, grad, i, h * depth, (h + 1) * depth), share
+                if mask is not None:
+                    m = mask[t_perm[e], h]
+                    product, kept = product * m, share * m
+                alpha[k, h] = kept
+                dscores[k, h] = share * (product - ends[i, DELTA * heads + h])
+        for block in range(blocks):
+            state = (j, begin, end, t_indices, x, x_dst, att, slope, grad, alpha, dscores, block, spread_depth)
+            gatv2_source_tiles(dx, j, block * width, (block + 1) * width, *state)
+    return 0
