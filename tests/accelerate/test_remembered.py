@@ -249,8 +249,6 @@ def test_copies(name: str, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_compile(name: str, dynamic: bool) -> None:
-    if name == "hypergraph":
-        pytest.skip("its number of edges is data: PyG's own does not compile into one graph")
     plain = LAYERS[name]().double()
     compiled = torch.compile(
         gnnkit.accelerate(copy.deepcopy(plain)), fullgraph=True, dynamic=dynamic, backend="aot_eager"
