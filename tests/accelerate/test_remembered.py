@@ -91,6 +91,7 @@ def test_remembered_by_content() -> None:
     remembered(weight)
     assert len(calls) == 5  # with gradients: computed every time
     assert remembered(weight)[1].requires_grad
+    assert remembered(torch.ones(3, 2))[1] is not remembered(torch.ones(3, 2))[1]  # features are too large to keep
     copied = Remembered(function, share=False)
     assert copied(EDGES)[1] is not copied(EDGES)[1]
     with pytest.raises(TypeError):
