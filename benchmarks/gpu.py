@@ -19,8 +19,7 @@ from torch_geometric.utils import scatter, softmax
 
 from gnnkit import Adjacency
 from gnnkit.datasets.synthetic import power_law
-from gnnkit.kernels import backend_name, spmm
-from gnnkit.kernels._backend import backend
+from gnnkit.kernels import backend_name, gatv2_attention, spmm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from _harness import floor_seconds, interleave, row_error
@@ -115,24 +114,6 @@ def aggregation(problem: Problem, width: int, reduce: str, weighted: bool, bandw
     return {**row, "holds": not wants_csr and not wants_pyg and row["error"] <= TOLERANCE}
 
 
-class Fused(torch.autograd.Function):
-    """GATv2's attention by the backend's fused kernels."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, x_dst: Tensor, att: Tensor, adj: Adjacency) -> Tensor:
-        out, top, total = backend(x).gatv2_forward(adj.indptr, adj.indices, x, x_dst, att, None, SLOPE)
-        ctx.save_for_backward(x, x_dst, att, out, top, total)
-        ctx.adj = adj
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, x_dst, att, out, top, total = ctx.saved_tensors
-        args = x, x_dst, att, None, SLOPE, top, total, grad, (grad * out).sum(-1)
-        dx_dst, datt = backend(x).gatv2_backward_dst(ctx.adj.indptr, ctx.adj.indices, *args)
-        return backend(x).gatv2_backward_src(*ctx.adj.transpose, *args), dx_dst, datt, None
-
-
 def attention(problem: Problem) -> dict[str, Any]:
     """Time GATv2's attention, forward and backward, against what PyG's GATv2Conv does between its linear layers."""
     adj, num_nodes = problem.adj, problem.adj.num_dst
@@ -153,10 +134,9 @@ def attention(problem: Problem) -> dict[str, Any]:
         return lambda: torch.autograd.grad(forward(*leaves), leaves, grad.to(dtype))
 
     def ours(*leaves: Tensor) -> Tensor:
-        out: Tensor = Fused.apply(*leaves, adj)
-        return out
+        return gatv2_attention(adj.indptr, adj.indices, *leaves, negative_slope=SLOPE, transpose=transpose)
 
-    _ = adj.transpose  # built beforehand
+    transpose = adj.transpose  # built beforehand
     times = problem.milliseconds({"ours": step(ours), "pyg": step(pyg)})
     pairs = zip(step(ours)(), step(pyg, torch.float64)(), strict=True)
     error = max(float((a.double() - b).abs().max() / b.abs().max()) for a, b in pairs)

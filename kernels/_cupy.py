@@ -52,8 +52,9 @@ def spmm(indptr: Tensor, indices: Tensor, x: Tensor, values: Tensor | None, redu
 
 
 def _spmm(indptr: Tensor, indices: Tensor, x: Tensor, values: Tensor | None, reduce: str) -> Tensor:
-    x, values, out = plain(x), plain(values), x.new_empty(indptr.numel() - 1, *x.shape[1:])
+    x, out = plain(x), x.new_empty(indptr.numel() - 1, *x.shape[1:])
     walk = Walk(indptr, indices, len(x), x.shape[1:], x.dtype, x, out)
+    (values,) = walk.wide_numbers(values)
     if reduce in ("sum", "mean"):
         walk.reduce("spmm.cu", "spmm_sum", out, x, values, int(reduce == "mean"))
     else:

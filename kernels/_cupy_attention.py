@@ -7,6 +7,8 @@ from torch import Tensor
 
 from gnnkit.kernels._walk import Walk, plain
 
+# x, x_dst, att and grad have the dtype of x; all other numbers that of sums, which is float32 where x has 16 bits
+
 
 def gat_forward(
     indptr: Tensor,
@@ -21,7 +23,7 @@ def gat_forward(
     """See `gnnkit.kernels._torch.gat_forward`."""
     x = plain(x)
     walk, out, top, total = _forward(indptr, indices, x)
-    scores = x, plain(a_src), plain(a_dst), plain(a_edge), plain(mask), float(slope)
+    scores = x, *walk.wide_numbers(a_src, a_dst, a_edge, mask), float(slope)
     walk.attend("gat.cu", "gat_forward", walk.per_lane + 2, out, *scores, top, total)
     return out, top, total
 
@@ -41,11 +43,12 @@ def gat_backward_dst(
     delta: Tensor,
 ) -> tuple[Tensor, Tensor | None]:
     """See `gnnkit.kernels._torch.gat_backward_dst`."""
-    x, grad, a_dst = plain(x), plain(grad), plain(a_dst)
-    da_dst, da_edge = torch.empty_like(a_dst), None if a_edge is None else torch.empty_like(plain(a_edge))
+    x, grad = plain(x), plain(grad)
     walk = Walk(indptr, indices, len(x), x.shape[1:], x.dtype, x, grad)
-    scores = x, plain(a_src), a_dst, plain(a_edge), plain(mask), float(slope)
-    backward = plain(top), plain(total), grad, plain(delta)
+    da_dst = x.new_empty(a_dst.shape, dtype=walk.wide)
+    da_edge = None if a_edge is None else x.new_empty(a_edge.shape, dtype=walk.wide)
+    scores = x, *walk.wide_numbers(a_src, a_dst, a_edge, mask), float(slope)
+    backward = *walk.wide_numbers(top, total), grad, *walk.wide_numbers(delta)
     walk.attend("gat.cu", "gat_backward_dst", 1, da_dst, *scores, *backward, da_edge)
     return da_dst, da_edge
 
@@ -66,11 +69,12 @@ def gat_backward_src(
     delta: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """See `gnnkit.kernels._torch.gat_backward_src`."""
-    x, grad, a_src = plain(x), plain(grad), plain(a_src)
-    dx, da_src = torch.empty_like(x), torch.empty_like(a_src)
+    x, grad = plain(x), plain(grad)
+    dx = torch.empty_like(x)
     walk = Walk(t_indptr, t_indices, len(grad), x.shape[1:], x.dtype, x, grad, dx)
-    scores = x, a_src, plain(a_dst), plain(a_edge), plain(mask), float(slope)
-    backward = plain(top), plain(total), grad, plain(delta)
+    da_src = x.new_empty(a_src.shape, dtype=walk.wide)
+    scores = x, *walk.wide_numbers(a_src, a_dst, a_edge, mask), float(slope)
+    backward = *walk.wide_numbers(top, total), grad, *walk.wide_numbers(delta)
     perm = plain(t_perm), int(t_perm.dtype == torch.int64)
     walk.attend("gat.cu", "gat_backward_src", walk.per_lane + 1, dx, *scores, *backward, da_src, *perm)
     return dx, da_src
@@ -82,9 +86,8 @@ def gatv2_forward(
     """See `gnnkit.kernels._torch.gatv2_forward`."""
     x, x_dst, att = plain(x), plain(x_dst), plain(att)
     walk, out, top, total = _forward(indptr, indices, x, x_dst, att)
-    walk.attend(
-        "gatv2.cu", "gatv2_forward", walk.per_lane + 2, out, x, x_dst, att, plain(mask), float(slope), top, total
-    )
+    scores = x, x_dst, att, *walk.wide_numbers(mask), float(slope)
+    walk.attend("gatv2.cu", "gatv2_forward", walk.per_lane + 2, out, *scores, top, total)
     return out, top, total
 
 
@@ -106,8 +109,8 @@ def gatv2_backward_dst(
     dx_dst = torch.empty_like(x_dst)
     walk = Walk(indptr, indices, len(x), x.shape[1:], x.dtype, x, x_dst, att, grad, dx_dst)
     datt = torch.empty_like(x_dst, dtype=walk.wide)
-    scores = x, x_dst, att, plain(mask), float(slope)
-    backward = plain(top), plain(total), grad, plain(delta)
+    scores = x, x_dst, att, *walk.wide_numbers(mask), float(slope)
+    backward = *walk.wide_numbers(top, total), grad, *walk.wide_numbers(delta)
     walk.attend("gatv2.cu", "gatv2_backward_dst", 2 * walk.per_lane, dx_dst, *scores, *backward, datt)
     return dx_dst, datt.sum(0).to(att.dtype)
 
@@ -130,8 +133,8 @@ def gatv2_backward_src(
     x, x_dst, att, grad = plain(x), plain(x_dst), plain(att), plain(grad)
     dx = torch.empty_like(x)
     walk = Walk(t_indptr, t_indices, len(grad), x.shape[1:], x.dtype, x, x_dst, att, grad, dx)
-    scores = x, x_dst, att, plain(mask), float(slope)
-    backward = plain(top), plain(total), grad, plain(delta)
+    scores = x, x_dst, att, *walk.wide_numbers(mask), float(slope)
+    backward = *walk.wide_numbers(top, total), grad, *walk.wide_numbers(delta)
     perm = plain(t_perm), int(t_perm.dtype == torch.int64)
     walk.attend("gatv2.cu", "gatv2_backward_src", walk.per_lane, dx, *scores, *backward, *perm)
     return dx
@@ -142,5 +145,5 @@ def _forward(indptr: Tensor, indices: Tensor, *packed: Tensor) -> tuple[Walk, Te
     out = x.new_empty(indptr.numel() - 1, *x.shape[1:])
     walk = Walk(indptr, indices, len(x), x.shape[1:], x.dtype, *packed, out)
     # zeros: heads of no features launch nothing
-    top, total = x.new_zeros(2, len(out), x.shape[1])
+    top, total = (x.new_zeros(len(out), x.shape[1], dtype=walk.wide) for _ in range(2))
     return walk, out, top, total

@@ -32,6 +32,8 @@ REDUCED = {
 }
 BY_ENTRIES = {"sddmm.cu": ("sddmm", "sddmm_masked")}
 TWICE = {"softmax.cu": ("softmax", "softmax_backward")}
+# max and min of 16-bit rows come here as float32
+NOT_OF_HALVES = {"spmm_extreme", "extreme_ties", "spmm_masked", "sddmm_masked"}
 
 
 @overload
@@ -86,6 +88,10 @@ class Walk:
     def of_segments(cls, indptr: Tensor, table: Tensor) -> Walk:
         """Walk over rows of entries that need no indices: ``table [E, H]``."""
         return cls(indptr, None, len(table), (table.shape[1], 1), table.dtype)
+
+    def wide_numbers(self, *tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Give numbers of edges and heads in the dtype of sums: what weighs a row is not of 16 bits."""
+        return tuple(None if t is None else plain(t.to(self.wide)) for t in tensors)
 
     def _graph(self, span: int, chunk: int) -> tuple[Argument, ...]:
         wide_ids = self.indices is not None and self.indices.dtype == torch.int64
@@ -166,12 +172,13 @@ def instances() -> dict[str, list[str]]:
         ],
         "hash.cu": [f"content_hash<{BLOCK}>"],
     }
-    for name, _, pack in DTYPES.values():
+    for dtype, (name, wide, pack) in DTYPES.items():
         for table, ends in (
             (REDUCED, [f"{per_lane}, {hubs}" for per_lane in (1, pack) for hubs in ("true", "false")]),
             (BY_ENTRIES, ["1", str(pack)]),
             (TWICE, ["0", "1", "2"]),
         ):
             for source, templates in table.items():
-                found.setdefault(source, []).extend(f"{t}<{name}, {end}>" for t in templates for end in ends)
+                names = (t for t in templates if wide == dtype or t not in NOT_OF_HALVES)
+                found.setdefault(source, []).extend(f"{t}<{name}, {end}>" for t in names for end in ends)
     return found

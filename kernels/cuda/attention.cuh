@@ -13,11 +13,12 @@
 template <class T>
 struct AttentionTables {
     typedef typename Number<T>::Wide A;
-    const T *x, *mask;                      // [N_src, H, D]; [E, H] or null
-    const T *a_src, *a_dst, *a_edge;        // GAT: [N_src, H], [N_dst, H], [E, H] or null
-    const T *x_dst, *att;                   // GATv2: [N_dst, H, D], [H, D]
-    const T *top, *total, *grad, *delta;    // backward: [N_dst, H], twice; [N_dst, H, D]; [N_dst, H]
-    Ids perm;                               // transposed: where an entry's mask and a_edge lie; null: where it does
+    const T *x, *x_dst, *att;            // [N_src, H, D]; GATv2: [N_dst, H, D], [H, D]
+    const A *mask;                       // [E, H] or null; what is no row of features never has 16 bits
+    const A *a_src, *a_dst, *a_edge;     // GAT: [N_src, H], [N_dst, H], [E, H] or null
+    const T *grad;                       // backward: [N_dst, H, D]
+    const A *top, *total, *delta;        // backward: [N_dst, H]
+    Ids perm;                            // transposed: where an entry's mask and a_edge lie; null: where it does
     A slope;
 };
 
@@ -97,8 +98,8 @@ struct Attention : RowJob<T, V, N> {
             }
         }
         if (!v2) {
-            A raw = Number<T>::widen(t.a_src[src * graph.heads + at.head]) + Number<T>::widen(t.a_dst[term.dst * graph.heads + at.head]);
-            if (t.a_edge) raw += Number<T>::widen(t.a_edge[term.edge]);
+            A raw = t.a_src[src * graph.heads + at.head] + t.a_dst[term.dst * graph.heads + at.head];
+            if (t.a_edge) raw += t.a_edge[term.edge];
             term.score = graph.or_nan(id, leaky(raw));
         }
     }
@@ -112,8 +113,8 @@ struct Attention : RowJob<T, V, N> {
     // Backward: alpha, and the gradient of the score.
     __device__ void weigh(const Term& term, const Place& at, A* alpha, A* dscore) const {
         i64 k = term.dst * this->graph.heads + at.head;
-        *alpha = exponential(term.score - Number<T>::widen(t.top[k])) / Number<T>::widen(t.total[k]);
-        *dscore = *alpha * (term.mask * term.product - Number<T>::widen(t.delta[k]));
+        *alpha = exponential(term.score - t.top[k]) / t.total[k];
+        *dscore = *alpha * (term.mask * term.product - t.delta[k]);
     }
 
     template <int count, class Job>
@@ -146,7 +147,7 @@ struct Attention : RowJob<T, V, N> {
 template <class T, int V, bool v2>
 struct Attend : Attention<T, V, V + 2, v2, false, false> {  // out, top, total
     typedef typename Number<T>::Wide A;
-    T *top, *total;
+    A *top, *total;
 
     __device__ void start(A* acc) const {
         for (int n = 0; n < V + 2; n++) acc[n] = 0;
@@ -172,10 +173,8 @@ struct Attend : Attention<T, V, V + 2, v2, false, false> {  // out, top, total
         for (int v = 0; v < V; v++) acc[v] = any ? acc[v] / acc[V + 1] : 0;
         this->write(acc, at, row);
         if (at.slot || !this->first_of_head(at)) return;
-        // the sum belongs to the largest score as it is kept, rounded
-        T kept = Number<T>::narrow(any ? acc[V] : 0);
         i64 k = row * this->graph.heads + at.head;
-        top[k] = kept;
-        total[k] = Number<T>::narrow(any ? acc[V + 1] * exponential(acc[V] - Number<T>::widen(kept)) : 0);
+        top[k] = any ? acc[V] : 0;
+        total[k] = any ? acc[V + 1] : 0;
     }
 };

@@ -1,6 +1,6 @@
 // What the gradient of max and min needs: how many messages tie, and sums over the winning ones.
 //
-// The winner is told by the very product that spmm.cu compares, rounded to what was stored: weight * x == extreme.
+// The winner is told by the very product that spmm.cu compares: weight * x == extreme. Of 16 bits x never is here.
 #include "mask.cuh"
 #include "rows.cuh"
 

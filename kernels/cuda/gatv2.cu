@@ -1,8 +1,9 @@
 // GATv2: the score of an entry is att . leaky(x[src] + x_dst[dst]).
 #include "attention.cuh"
 
-#define SCORES(T) const T *x, const T *x_dst, const T *att, const T *mask, double slope
-#define BACKWARD(T) const T *top, const T *total, const T *grad, const T *delta
+#define WIDE typename Number<T>::Wide
+#define SCORES const T *x, const T *x_dst, const T *att, const WIDE *mask, double slope
+#define BACKWARD const WIDE *top, const WIDE *total, const T *grad, const WIDE *delta
 
 // For rows that are destinations: the gradients of x_dst, summed, and a row's part of the gradient of att.
 template <class T, int V>
@@ -48,27 +49,28 @@ struct ToSrc : Attention<T, V, V, true, true, true> {
 
 template <class T, int V, bool hubs>
 __global__ void __launch_bounds__(256)
-    gatv2_forward(GRAPH, typename Number<T>::Wide* partial, T* out, i64 tiles, SCORES(T), T* top, T* total) {
-    AttentionTables<T> tables = {x, mask, nullptr, nullptr, nullptr, x_dst, att};
-    tables.slope = (typename Number<T>::Wide)slope;
+    gatv2_forward(GRAPH, WIDE* partial, T* out, i64 tiles, SCORES, WIDE* top, WIDE* total) {
+    AttentionTables<T> tables = {x, x_dst, att, mask};
+    tables.slope = (WIDE)slope;
     Attend<T, V, true> job = {{{AS_GRAPH, out}, tables, tiles}, top, total};
     reduce<hubs>(job, partial);
 }
 
 template <class T, int V, bool hubs>
-__global__ void __launch_bounds__(256) gatv2_backward_dst(GRAPH, typename Number<T>::Wide* partial, T* out, i64 tiles,
-                                                          SCORES(T), BACKWARD(T), typename Number<T>::Wide* datt) {
-    AttentionTables<T> tables = {x, mask, nullptr, nullptr, nullptr, x_dst, att, top, total, grad, delta};
-    tables.slope = (typename Number<T>::Wide)slope;
+__global__ void __launch_bounds__(256)
+    gatv2_backward_dst(GRAPH, WIDE* partial, T* out, i64 tiles, SCORES, BACKWARD, WIDE* datt) {
+    AttentionTables<T> tables = {x, x_dst, att, mask, nullptr, nullptr, nullptr, grad, top, total, delta};
+    tables.slope = (WIDE)slope;
     ToDst<T, V> job = {{{AS_GRAPH, out}, tables, tiles}, datt};
     reduce<hubs>(job, partial);
 }
 
 template <class T, int V, bool hubs>
-__global__ void __launch_bounds__(256) gatv2_backward_src(GRAPH, typename Number<T>::Wide* partial, T* out, i64 tiles,
-                                                          SCORES(T), BACKWARD(T), const void* perm, i64 wide_perm) {
-    AttentionTables<T> tables = {x, mask, nullptr, nullptr, nullptr, x_dst, att, top, total, grad, delta, {perm, wide_perm != 0}};
-    tables.slope = (typename Number<T>::Wide)slope;
+__global__ void __launch_bounds__(256) gatv2_backward_src(GRAPH, WIDE* partial, T* out, i64 tiles, SCORES, BACKWARD,
+                                                          const void* perm, i64 wide_perm) {
+    AttentionTables<T> tables = {x,       x_dst, att,  mask, nullptr, nullptr,
+                                 nullptr, grad,  top,  total, delta,  {perm, wide_perm != 0}};
+    tables.slope = (WIDE)slope;
     ToSrc<T, V> job = {{{AS_GRAPH, out}, tables, tiles}};
     reduce<hubs>(job, partial);
 }

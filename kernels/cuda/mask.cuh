@@ -13,7 +13,7 @@ struct Mask {
         load<V>(x + src * graph.features + feature, wins);
         load<V>(extreme + dst * graph.features + feature, best);
 #pragma unroll
-        for (int v = 0; v < V; v++) wins[v] = Number<T>::widen(Number<T>::narrow(w * wins[v])) == best[v] ? (A)1 : (A)0;
+        for (int v = 0; v < V; v++) wins[v] = w * wins[v] == best[v] ? (A)1 : (A)0;
     }
 };
 

@@ -4,7 +4,8 @@
 template <class T, int V>
 struct Messages : RowJob<T, V> {
     typedef typename Number<T>::Wide A;
-    const T *x, *values;  // [N_src, H, D]; [E, H] or null
+    const T* x;       // [N_src, H, D]
+    const A* values;  // [E, H], never of 16 bits, or null
 
     __device__ void read(typename RowJob<T, V>::Term& term, const Place& at, i64, i64 entry, i64 id) const {
         const Graph& graph = this->graph;
@@ -53,14 +54,14 @@ struct Extreme : Messages<T, V> {
 
 template <class T, int V, bool hubs>
 __global__ void __launch_bounds__(256)
-    spmm_sum(GRAPH, typename Number<T>::Wide* partial, T* out, const T* x, const T* values, i64 mean) {
+    spmm_sum(GRAPH, typename Number<T>::Wide* partial, T* out, const T* x, const typename Number<T>::Wide* values, i64 mean) {
     Sum<T, V> job = {{{AS_GRAPH, out}, x, values}, mean != 0};
     reduce<hubs>(job, partial);
 }
 
 template <class T, int V, bool hubs>
 __global__ void __launch_bounds__(256)
-    spmm_extreme(GRAPH, typename Number<T>::Wide* partial, T* out, const T* x, const T* values, i64 sign) {
+    spmm_extreme(GRAPH, typename Number<T>::Wide* partial, T* out, const T* x, const typename Number<T>::Wide* values, i64 sign) {
     Extreme<T, V> job = {{{AS_GRAPH, out}, x, values}, (typename Number<T>::Wide)sign};
     reduce<hubs>(job, partial);
 }

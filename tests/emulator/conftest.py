@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -27,21 +29,31 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("emulator")
 
 
-class Programs(dict[str, Path]):
-    """The programs, each built when its source is first used."""
+@pytest.fixture(scope="session")
+def pool() -> Iterator[ThreadPoolExecutor]:
+    """Builds programs beside the tests that run."""
+    with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - 1)) as pool:
+        yield pool
+        pool.shutdown(cancel_futures=True)
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+
+class Programs(dict[str, Path]):
+    """The programs: all are begun at once, and each is waited for when its source is first used."""
+
+    def __init__(self, folder: Path, pool: ThreadPoolExecutor) -> None:
+        self.begun = {
+            source: pool.submit(build, folder, source, kernels) for source, kernels in _walk.instances().items()
+        }
 
     def __missing__(self, source: str) -> Path:
-        self[source] = build(self.folder, source, _walk.instances()[source])
+        self[source] = self.begun[source].result()
         return self[source]
 
 
 @pytest.fixture(scope="session")
-def shared_machine(folder: Path) -> Iterator[Machine]:
+def shared_machine(folder: Path, pool: ThreadPoolExecutor) -> Iterator[Machine]:
     """One machine for all tests."""
-    machine = Machine(Programs(folder))
+    machine = Machine(Programs(folder, pool))
     yield machine
     machine.stop()
 

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -47,20 +48,24 @@ def _compile(arguments: list[str]) -> str | None:
     return done.stderr or "g++ failed" if done.returncode else None
 
 
-@cache
+_one_at_a_time = Lock()
+
+
 def _runtime(folder: Path) -> Path:
     target = folder / "runtime.o"
-    error = _compile([*COMMON, "-O2", "-c", str(HERE / "runtime.cpp"), "-o", str(target)])
-    assert error is None, error
+    with _one_at_a_time:
+        if not target.exists():
+            error = _compile([*COMMON, "-O2", "-c", str(HERE / "runtime.cpp"), "-o", str(target)])
+            assert error is None, error
     return target
 
 
-def build(folder: Path, source: str, kernels: Iterable[str], edit: tuple[str, str] | None = None) -> Path:
-    """Compile kernels of a source, changed by replacing ``edit[0]``, which it must hold once, with ``edit[1]``."""
+def build(folder: Path, source: str, kernels: Iterable[str], edit: Sequence[str] = ()) -> Path:
+    """Compile kernels of a source; with an ``edit`` its first text, which must be there once, becomes the second."""
     code = _launch.code(source)
-    if edit is not None:
+    if edit:
         assert code.count(edit[0]) == 1, f"{source} holds {code.count(edit[0])} times: {edit[0]}"
-        code = code.replace(*edit)
+        code = code.replace(edit[0], edit[1])
     entries = "".join(f"    KERNEL({kernel}),\n" for kernel in kernels)
     table = f"const emulator::Kernel emulator::kernels[] = {{\n{entries}    {{nullptr, nullptr, nullptr}}}};\n"
     target = Path(tempfile.mkdtemp(prefix=Path(source).stem, dir=folder)) / "machine"

@@ -44,14 +44,14 @@ def check(
     """Compare one layer; ``extras`` are a_edge and the dropout mask."""
     csr = graph.indptr, graph.indices.to(ids)
     transposed = transpose_csr(*csr, graph.num_src)
-    x = reals(graph.num_src, heads, depth, dtype=dtype)
-    mask = 2 * (reals(graph.num_edges, heads, dtype=dtype, seed=4) > 0).to(dtype) if extras else None
+    x, sums = reals(graph.num_src, heads, depth, dtype=dtype), _walk.DTYPES[dtype][1]
+    mask = 2 * (reals(graph.num_edges, heads, dtype=sums, seed=4) > 0).to(sums) if extras else None
     if version == 1:
         a_src, a_dst = (
-            reals(graph.num_src, heads, dtype=dtype, seed=1),
-            reals(graph.num_dst, heads, dtype=dtype, seed=2),
+            reals(graph.num_src, heads, dtype=sums, seed=1),
+            reals(graph.num_dst, heads, dtype=sums, seed=2),
         )
-        a_edge = reals(graph.num_edges, heads, dtype=dtype, seed=3) if extras else None
+        a_edge = reals(graph.num_edges, heads, dtype=sums, seed=3) if extras else None
         args, name = (x, a_src, a_dst, a_edge, mask, 0.2), "gat"
     else:
         args, name = (
@@ -66,9 +66,9 @@ def check(
         )
     compare(f"{name}_forward", csr, args)
     # the backward's own inputs, rounded once for both
-    out, top, total = (t.to(dtype) for t in getattr(_torch, f"{name}_forward")(*csr, *wide(*args)))
+    out, top, total = (t.to(sums) for t in getattr(_torch, f"{name}_forward")(*csr, *wide(*args)))
     grad = reals(graph.num_dst, heads, depth, dtype=dtype, seed=5)
-    delta = (grad.double() * out.double()).sum(-1).to(dtype)
+    delta = (grad.double() * out.double()).sum(-1).to(sums)
     terms = delta.abs().max().item() if delta.numel() else 0  # of scores' gradients, which cancel in short rows
     args = *args, top, total, grad, delta
     compare(f"{name}_backward_dst", csr, args, terms)
