@@ -25,7 +25,12 @@ def commit() -> str:
     head = _git(folder, "rev-parse", "--short=12", "HEAD")
     if not tracked or not head:
         return f"release {gnnkit.__version__}"
-    return head + ("-dirty" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
+    return head + ("-dirty" if _git(folder, "status", "--porcelain", "--untracked-files=no", "--", *_sources()) else "")
+
+
+def _sources() -> list[str]:
+    """Return the folders of the package's source: what else a repository holds makes no number."""
+    return [str(Path(package.__file__).parent) for package in (gnnkit, datasets, kernels) if package.__file__]
 
 
 def _git(folder: Path, *args: str) -> str:
