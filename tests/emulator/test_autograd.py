@@ -9,7 +9,16 @@ from machine import Machine
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
-from gnnkit.kernels import _backend, gather_rows, sddmm, segment_reduce, segment_softmax, spmm
+from gnnkit.kernels import (
+    _backend,
+    gat_attention,
+    gather_rows,
+    gatv2_attention,
+    sddmm,
+    segment_reduce,
+    segment_softmax,
+    spmm,
+)
 
 SMALL = Graph(torch.tensor([0, 3, 3, 30]), torch.arange(30, dtype=torch.int32) * 7 % 5, 5)  # the last row is a hub
 
@@ -49,6 +58,24 @@ def test_sddmm_softmax_segments_and_gather(on_gpu: None) -> None:
     ):
         assert gradcheck(function, inputs, fast_mode=True)
         assert gradgradcheck(function, inputs, fast_mode=True)
+
+
+def test_attention(on_gpu: None, machine: Machine) -> None:
+    csr, mask = (SMALL.indptr, SMALL.indices), torch.arange(60.0, dtype=torch.float64).view(30, 2) % 3
+    for function, inputs in (
+        (
+            lambda *tensors: gat_attention(*csr, *tensors, mask=mask),
+            (leaf(5, 2, 3), leaf(5, 2, seed=1), leaf(3, 2, seed=2), leaf(30, 2, seed=3)),
+        ),
+        (
+            lambda *tensors: gatv2_attention(*csr, *tensors, mask=mask),
+            (leaf(5, 2, 3), leaf(3, 2, 3, seed=1), leaf(2, 3, seed=2)),
+        ),
+    ):
+        assert gradcheck(function, inputs, fast_mode=True)
+        assert gradgradcheck(function, inputs, fast_mode=True)
+    wanted = {"gat_forward", "gat_backward_dst", "gat_backward_src", "gatv2_backward_dst", "gatv2_backward_src"}
+    assert wanted <= {kernel.split("<")[0] for kernel in machine.launched}
 
 
 def test_the_gradient_of_a_softmax_is_one_pass(on_gpu: None, machine: Machine) -> None:

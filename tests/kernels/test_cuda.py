@@ -95,10 +95,7 @@ def test_segments(adj, reduce):
 def test_attention(adj, version):
     x, z = torch.randn(NUM_SRC, 4, 8, dtype=torch.float64), torch.randn(NUM_DST, 4, 8, dtype=torch.float64)
     edge, mask = torch.randn(NUM_EDGES, 4, dtype=torch.float64), torch.rand(NUM_EDGES, 4, dtype=torch.float64).round()
-    if version == "gat":
-        inputs = x, x[..., 0].clone(), z[..., 0].clone(), edge
-    else:
-        inputs = x, z, z[0].clone()
+    inputs = (x, x[..., 0].clone(), z[..., 0].clone(), edge) if version == "gat" else (x, z, z[0].clone())
     attention = gat_attention if version == "gat" else gatv2_attention
 
     def layer(indptr, indices, *tensors):
