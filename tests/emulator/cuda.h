@@ -122,4 +122,4 @@ struct Kernel {
 extern const Kernel kernels[];  // made by build.py, ends with a null name
 }  // namespace emulator
 
-#define KERNEL(...) {#__VA_ARGS__, emulator::Call<&__VA_ARGS__>::kinds, emulator::Call<&__VA_ARGS__>::run}
+#define KERNEL(...) {#__VA_ARGS__, emulator::Call<&::__VA_ARGS__>::kinds, emulator::Call<&::__VA_ARGS__>::run}
