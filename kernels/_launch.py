@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ BLOCK = 256  # threads
 
 # host memory that a device may still be reading, each with the event after which it is not
 _reading: deque[tuple[torch.cuda.Event, Tensor]] = deque()
+_reading_lock = Lock()
 
 
 def launch(
@@ -56,13 +58,20 @@ def run(
         stream = torch.cuda.current_stream()
         with cupy.cuda.ExternalStream(stream.cuda_stream, device.index):
             _function(source, kernel)(grid, (block,), tuple(map(_scalar, args)), shared_mem=shared_bytes)
-        for tensor in tensors:
-            if not tensor.is_cuda:
-                event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-                event.record(stream)
-                _reading.append((event, tensor))
-    while _reading and _reading[0][0].query():  # type: ignore[no-untyped-call]
-        _reading.popleft()
+        _keep([tensor for tensor in tensors if not tensor.is_cuda], stream)
+
+
+def _keep(host: list[Tensor], stream: torch.cuda.Stream) -> None:
+    """Hold on to host memory until what was queued has read it; of a graph that is captured the user does."""
+    if torch.cuda.is_current_stream_capturing() or not (host or _reading):
+        return
+    with _reading_lock:
+        for tensor in host:
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            event.record(stream)
+            _reading.append((event, tensor))
+        while _reading and _reading[0][0].query():  # type: ignore[no-untyped-call]
+            _reading.popleft()
 
 
 def _scalar(value: Argument) -> Any:

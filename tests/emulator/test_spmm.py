@@ -119,3 +119,16 @@ def test_asked_to_check_it_raises(machine: Machine, monkeypatch: pytest.MonkeyPa
 def test_entries_without_a_row_to_read_are_an_error(machine: Machine) -> None:
     with pytest.raises(ValueError, match=r"^indices: expected no entries where there is no row to read \(got 1\)$"):
         _cupy.spmm(torch.tensor([0, 1]), torch.tensor([0]), torch.ones(0, 1, 4), None, "sum")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "width"), [(torch.float32, 128), (torch.float32, 256), (torch.bfloat16, 256)], ids=str
+)
+def test_a_warp_asks_for_every_line_of_a_row_once(machine: Machine, dtype: torch.dtype, width: int) -> None:
+    graph = make("sparse")
+    memory = torch.ones((graph.num_src + 1) * width, dtype=dtype)
+    start = -memory.data_ptr() // dtype.itemsize % (128 // dtype.itemsize)  # rows begin where lines do
+    x = memory[start : start + graph.num_src * width].view(graph.num_src, 1, width)
+    machine.count_lines_of = 12  # x, among the kernel's arguments
+    _cupy.spmm(graph.indptr, graph.indices, x, None, "sum")
+    assert machine.lines == graph.num_edges * width * dtype.itemsize // 128

@@ -78,6 +78,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     monkeypatch.setattr(torch.cuda, "device", entering("torch device"))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: SimpleNamespace(cuda_stream=77))
     monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     monkeypatch.setattr(Event, "over", False)
     _launch._function.cache_clear()
     _launch._reading.clear()
@@ -121,6 +122,14 @@ def test_host_memory_is_kept_until_the_device_has_read_it(calls: list[Any]) -> N
     Event.over = True
     _launch.launch("gather.cu", "gather_rows<unsigned, 4>", (1, 1), (on_gpu(3),))
     assert not _launch._reading
+
+
+def test_a_capture_records_and_asks_for_no_event(calls: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    monkeypatch.setattr(Event, "query", None)
+    _launch._reading.append((torch.cuda.Event(), torch.zeros(1)))
+    _launch.launch("gather.cu", "gather_rows<unsigned, 4>", (1, 1), (torch.zeros(4), on_gpu(3)))
+    assert len(_launch._reading) == 1
 
 
 def test_what_nvrtc_says_is_shown_whole(calls: list[Any]) -> None:
