@@ -27,7 +27,7 @@ def check_sddmm(close: Close, graph: Graph, heads: int, depth: int, dtype: torch
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("width", [1, 3, 33, 129, 602])
 def test_sddmm_of_every_dtype_and_width(machine: Machine, close: Close, width: int, dtype: torch.dtype) -> None:
-    check_sddmm(close, make("skewed"), 1, width, dtype)
+    check_sddmm(close, make("skewed" if width < 602 else "sparse"), 1, width, dtype)
 
 
 @pytest.mark.parametrize("heads", [(3, 8), (8, 16), (5, 3)], ids=str)

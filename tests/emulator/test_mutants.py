@@ -192,10 +192,12 @@ MUTANTS: list[tuple[str, Probe, str, str]] = [
 @pytest.fixture(scope="module")
 def mutants(folder: Path, pool: ThreadPoolExecutor) -> dict[int, Future[Path]]:
     """The programs of all mutants, as many kernels in each as its probe needs."""
-    return {
-        number: pool.submit(build, folder, source, [k for k in _walk.instances()[source] if dtype_of(probe) in k], edit)
-        for number, (source, probe, *edit) in enumerate(MUTANTS)
-    }
+    programs = {}
+    for number, (source, probe, right, wrong) in enumerate(MUTANTS):
+        kernels = [kernel for kernel in _walk.instances()[source] if dtype_of(probe) in kernel]
+        overflows = "(int)" in wrong
+        programs[number] = pool.submit(build, folder, source, kernels, (right, wrong), undefined=overflows)
+    return programs
 
 
 def dtype_of(probe: Probe) -> str:
