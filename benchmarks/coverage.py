@@ -223,7 +223,7 @@ def step_ratio(name: str) -> float:
         return run
 
     cases = {"plain": step(plain), "fast": step(gnnkit.accelerate(copy.deepcopy(plain)))}
-    timings = interleave(cases, repeats=7, warmup=2)
+    timings = interleave(cases, repeats=5, warmup=1)
     ratio = statistics.median(timings["plain"].samples) / statistics.median(timings["fast"].samples)
     print(f"{name:28} {1000 * timings['plain'].median_seconds:8.1f} ms  {ratio:5.2f} x", flush=True)
     return round(ratio, 2)
