@@ -344,7 +344,7 @@ def _gatv2_backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...
     _, _, need_x, need_dst, need_att, *_ = ctx.needs_input_grad
     dx = d_dst = d_att = None
     if torch.is_grad_enabled():
-        dx, d_dst, d_att = gatv2_gradients(indptr, indices, transpose, *inputs, ctx.slope, grad)
+        dx, d_dst, d_att = gatv2_gradients(indptr, indices, transpose, *inputs, slope=ctx.slope, grad=grad)
     else:
         args = *inputs, ctx.slope, top, total, grad, row_products(grad, out)
         if need_x:

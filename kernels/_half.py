@@ -4,7 +4,6 @@ Written with integers, not with LLVM's own half type, which calls into a library
 instructions for it. bfloat16 is the upper half of a float32; float16 has 5 bits of exponent and subnormals.
 """
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call"
 from __future__ import annotations
 
 from llvmlite import ir

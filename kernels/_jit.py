@@ -1,6 +1,5 @@
 """How the CPU loops are compiled: without the GIL, and kept on disk until any file they are made of changes."""
 
-# mypy: disable-error-code="no-untyped-call"
 from __future__ import annotations
 
 import hashlib
@@ -36,7 +35,9 @@ def part(function: Callable[..., Any]) -> Any:
 def _stamp(compiled: Any) -> None:
     """Let the cache on disk see changes in every file; Numba itself looks at the loop's own file only."""
     kept = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
-    if hasattr(kept, "_source_stamp"):  # Numba's internals: without them editing another file needs a touch of this
+    if kept is not None and hasattr(
+        kept, "_source_stamp"
+    ):  # Numba's internals: without them editing another file needs a touch of this
         kept._source_stamp = _digest()
 
 

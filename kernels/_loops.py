@@ -3,7 +3,6 @@
 A loop serves rows low to high, and returns 0, or 1 as soon as an index leaves its table.
 """
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call"
 from __future__ import annotations
 
 import numpy as np

@@ -5,13 +5,12 @@ each row's largest score ``top`` and its sum ``total``. Tables are ``[N, W]`` wi
 numbers of nodes and of edges ``[N, H]`` and ``[E, H]``. Returns 0, or 1 where a pointer or an index is wrong.
 """
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call"
 from __future__ import annotations
 
 import numpy as np
 
 from gnnkit.kernels._jit import loop, part
-from gnnkit.kernels._loops_edges import dot, exp_flat, longest, softmax_rows
+from gnnkit.kernels._loops_edges import dots, exp_flat, longest, softmax_rows
 from gnnkit.kernels._loops_spmm import by_heads, sum_tiles
 from gnnkit.kernels._math import leaky, leaky_slope, total
 from gnnkit.kernels._tiles import bad_rows, over_tiles, prefetch
@@ -80,7 +79,7 @@ def gat_backward_dst(
     if bad_rows(low, high, indptr, indices, x.shape[0]):
         return 1
     heads = a_dst.shape[1]
-    scores = np.empty((longest(low, high, indptr), heads), a_dst.dtype)
+    scores, products = np.empty((longest(low, high, indptr), heads), a_dst.dtype), np.empty((1, heads), a_dst.dtype)
     for i in range(low, high):
         begin, end = indptr[i], indptr[i + 1]
         for e in range(begin, end):
@@ -92,8 +91,9 @@ def gat_backward_dst(
         for e in range(begin, end):
             j = indices[e]
             prefetch(x, indices, e)
+            dots(grad, i, x, j, depth, products, 0)
             for h in range(heads):
-                product = dot(grad, i, x, j, h * depth, (h + 1) * depth)
+                product = products[0, h]
                 if mask is not None:
                     product *= mask[e, h]
                 draw = scores[e - begin, h] / total_[i, h] * (product - delta[i, h])
@@ -116,6 +116,7 @@ def gat_backward_src(
     most = longest(low, high, t_indptr)
     # exponentials, then weights; the slope and later the gradient of each score
     weight, gradient = np.empty((most, heads), a_src.dtype), np.empty((most, heads), a_src.dtype)
+    products = np.empty((1, heads), a_src.dtype)
     for j in range(low, high):
         begin, end = t_indptr[j], t_indptr[j + 1]
         for k in range(end - begin):
@@ -130,10 +131,10 @@ def gat_backward_src(
         for k in range(end - begin):
             i, e = t_indices[begin + k], t_perm[begin + k]
             prefetch(grad, t_indices, begin + k)
+            dots(x, j, grad, i, depth, products, 0)
             for h in range(heads):
                 alpha = weight[k, h] / ends[i, TOTAL * heads + h]
-                product = dot(x, j, grad, i, h * depth, (h + 1) * depth)
-                kept = alpha
+                product, kept = products[0, h], alpha
                 if mask is not None:
                     m = mask[e, h]
                     product, kept = product * m, alpha * m
@@ -144,26 +145,19 @@ def gat_backward_src(
 
 
 @part
-def mixed_step(acc, x, j, x_dst, i, att, slope, column, count):
-    mixed = read(acc, x, j, column, count) + read(acc, x_dst, i, column, count)
-    return acc + read(acc, att, 0, column, count) * leaky(mixed, slope)
-
-
-@part
-def gatv2_score(x, j, x_dst, i, att, slope, first, last):
-    """att . leaky(x[j] + x_dst[i]) over the columns of a head."""
-    column = first
-    wide = zeros(x, 64)
-    while column + 64 <= last:
-        wide = mixed_step(wide, x, j, x_dst, i, att, slope, column, None)
-        column += 64
-    acc = zeros(x, 16)
-    while column + 16 <= last:
-        acc = mixed_step(acc, x, j, x_dst, i, att, slope, column, None)
-        column += 16
-    if column < last:
-        acc = mixed_step(acc, x, j, x_dst, i, att, slope, column, last - column)
-    return total(acc) if last - first < 64 else total(acc) + total(wide)
+def gatv2_scores(x, j, x_dst, i, att, slope, depth, out, row):
+    """out[row, h] = att . leaky(x[j] + x_dst[i]) over the columns of head h."""
+    for h in range(out.shape[1]):
+        first, last = h * depth, (h + 1) * depth
+        acc = zeros(x, 16)
+        for column in range(first, last - 15, 16):
+            mixed = read(acc, x, j, column, None) + read(acc, x_dst, i, column, None)
+            acc = acc + read(acc, att, 0, column, None) * leaky(mixed, slope)
+        rest = depth % 16
+        if rest:
+            mixed = read(acc, x, j, last - rest, rest) + read(acc, x_dst, i, last - rest, rest)
+            acc = acc + read(acc, att, 0, last - rest, rest) * leaky(mixed, slope)
+        out[row, h] = total(acc)
 
 
 @loop
@@ -180,9 +174,7 @@ def gatv2_forward(low, high, indptr, indices, x, x_dst, att, mask, slope, depth,
         else:
             for e in range(begin, end):
                 prefetch(x, indices, e)
-                for h in range(heads):
-                    first = h * depth
-                    scores[e - begin, h] = gatv2_score(x, indices[e], x_dst, i, att, slope, first, first + depth)
+                gatv2_scores(x, indices[e], x_dst, i, att, slope, depth, scores, e - begin)
             softmax_rows(scores, end - begin, top, total_, i)
             normalise(scores, end - begin, total_, i, mask, begin)
         aggregate(begin, end, indices, x, scores, depth, out, i)
@@ -237,7 +229,7 @@ def gatv2_backward_dst_rows(
     if bad_rows(low, high, indptr, indices, x.shape[0]):
         return 1
     heads = top.shape[1]
-    scores = np.empty((longest(low, high, indptr), heads), top.dtype)
+    scores, products = np.empty((longest(low, high, indptr), heads), top.dtype), np.empty((1, heads), top.dtype)
     d_att[0] = 0
     blocks, spread_depth = by_heads(scores, depth)
     width = x.shape[1] // blocks
@@ -245,13 +237,14 @@ def gatv2_backward_dst_rows(
         begin, end = indptr[i], indptr[i + 1]
         for e in range(begin, end):
             prefetch(x, indices, e)
+            gatv2_scores(x, indices[e], x_dst, i, att, slope, depth, scores, e - begin)
             for h in range(heads):
-                score = gatv2_score(x, indices[e], x_dst, i, att, slope, h * depth, (h + 1) * depth)
-                scores[e - begin, h] = score - top[i, h]
+                scores[e - begin, h] -= top[i, h]
         exp_flat(scores, (end - begin) * heads)
         for e in range(begin, end):
+            dots(grad, i, x, indices[e], depth, products, 0)
             for h in range(heads):
-                product = dot(grad, i, x, indices[e], h * depth, (h + 1) * depth)
+                product = products[0, h]
                 if mask is not None:
                     product *= mask[e, h]
                 alpha = scores[e - begin, h] / total_[i, h]
@@ -290,6 +283,7 @@ def gatv2_backward_src(low, high, t_indptr, t_indices, t_perm, x, x_dst, att, en
     heads = ends.shape[1] // 4
     most = longest(low, high, t_indptr)
     alpha, dscores = np.empty((most, heads), ends.dtype), np.empty((most, heads), ends.dtype)
+    products = np.empty((1, heads), ends.dtype)
     blocks, spread_depth = by_heads(alpha, depth)
     width = x.shape[1] // blocks
     for j in range(low, high):
@@ -298,16 +292,17 @@ def gatv2_backward_src(low, high, t_indptr, t_indices, t_perm, x, x_dst, att, en
             i, k = t_indices[e], e - begin
             prefetch(x_dst, t_indices, e)
             prefetch(ends, t_indices, e)
+            gatv2_scores(x_dst, i, x, j, att, slope, depth, alpha, k)
             for h in range(heads):
-                score = gatv2_score(x_dst, i, x, j, att, slope, h * depth, (h + 1) * depth)
-                alpha[k, h] = score - ends[i, TOP * heads + h]
+                alpha[k, h] -= ends[i, TOP * heads + h]
         exp_flat(alpha, (end - begin) * heads)
         for e in range(begin, end):
             i, k = t_indices[e], e - begin
             prefetch(grad, t_indices, e)
+            dots(x, j, grad, i, depth, products, 0)
             for h in range(heads):
                 share = alpha[k, h] / ends[i, TOTAL * heads + h]
-                product, kept = dot(x, j, grad, i, h * depth, (h + 1) * depth), share
+                product, kept = products[0, h], share
                 if mask is not None:
                     m = mask[t_perm[e], h]
                     product, kept = product * m, share * m

@@ -4,7 +4,6 @@ Tables are ``[N, W]`` with the heads side by side in a row, numbers of edges ``[
 high, and returns 0, or 1 as soon as a pointer or an index leaves its table.
 """
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call"
 from __future__ import annotations
 
 import numpy as np
@@ -16,25 +15,17 @@ from gnnkit.kernels._vector import number, put, read, splat, write, zeros
 
 
 @part
-def product_step(acc, a, i, b, j, column, count):
-    return acc + read(acc, a, i, column, count) * read(acc, b, j, column, count)
-
-
-@part
-def dot(a, i, b, j, first, last):
-    """a[i, first:last] . b[j, first:last]"""
-    column = first
-    wide = zeros(a, 64)
-    while column + 64 <= last:
-        wide = product_step(wide, a, i, b, j, column, None)
-        column += 64
-    acc = zeros(a, 16)
-    while column + 16 <= last:
-        acc = product_step(acc, a, i, b, j, column, None)
-        column += 16
-    if column < last:
-        acc = product_step(acc, a, i, b, j, column, last - column)
-    return total(acc) if last - first < 64 else total(acc) + total(wide)
+def dots(a, i, b, j, depth, out, row):
+    """out[row, h] = a[i] . b[j] over the columns of head h; all heads in one call, which costs more than a head."""
+    for h in range(out.shape[1]):
+        first, last = h * depth, (h + 1) * depth
+        acc = zeros(a, 16)
+        for column in range(first, last - 15, 16):
+            acc = acc + read(acc, a, i, column, None) * read(acc, b, j, column, None)
+        rest = depth % 16
+        if rest:
+            acc = acc + read(acc, a, i, last - rest, rest) * read(acc, b, j, last - rest, rest)
+        put(total(acc), out, row, h)
 
 
 @loop
@@ -45,8 +36,7 @@ def sddmm(low, high, indptr, indices, a, b, depth, out):
     for i in range(low, high):
         for e in range(indptr[i], indptr[i + 1]):
             prefetch(b, indices, e)
-            for h in range(out.shape[1]):
-                put(dot(a, i, b, indices[e], h * depth, (h + 1) * depth), out, e, h)
+            dots(a, i, b, indices[e], depth, out, e)
     return 0
 
 

@@ -4,7 +4,6 @@ Tables are ``[N, W]`` with the heads side by side in a row (W = H * depth), valu
 rows low to high, and returns 0, or 1 as soon as a pointer or an index leaves its table.
 """
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call"
 from __future__ import annotations
 
 from gnnkit.kernels._jit import loop, part

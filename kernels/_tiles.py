@@ -1,6 +1,5 @@
 """Pieces of loops: rows in tiles that stay in registers, what every loop checks, and what it asks for ahead."""
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call"
 from __future__ import annotations
 
 from typing import Any

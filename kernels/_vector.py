@@ -6,7 +6,6 @@ split over several. Tables of 16-bit floats come as integers (int16: bfloat16, u
 registers: Numba has no 16-bit arithmetic on CPUs.
 """
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, call-arg, misc"
 from __future__ import annotations
 
 import operator

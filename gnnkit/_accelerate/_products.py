@@ -72,7 +72,7 @@ class FixedProduct(torch.autograd.Function):
         return out
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, matrix: Matrix, transpose: Matrix) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, matrix: Matrix, transpose: Matrix) -> Tensor:
         ctx.matrix, ctx.transpose = matrix, transpose
         indptr, indices, values = matrix
         return spmm(indptr, indices, x, values)

@@ -203,9 +203,9 @@ def test_the_fused_backward_runs_unless_it_is_differentiated_again(
     for name in ("gat_gradients", "gatv2_gradients"):
         unfused = getattr(_attention, name)
 
-        def spy(*args: Any, name: str = name, unfused: Any = unfused) -> Any:
+        def spy(*args: Any, name: str = name, unfused: Any = unfused, **more: Any) -> Any:
             ran.append(name)
-            return unfused(*args)
+            return unfused(*args, **more)
 
         monkeypatch.setattr(_attention, name, spy)
     t = draw(random_graph, 2, 3)
