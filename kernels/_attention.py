@@ -242,13 +242,15 @@ def _gat_backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
     _, _, need_x, need_src, need_dst, need_edge, *_ = ctx.needs_input_grad
     dx = d_src = d_dst = d_edge = None
     if torch.is_grad_enabled():  # somebody will differentiate this again
-        dx, d_src, d_dst, d_edge = gat_gradients(indptr, indices, transpose, *inputs, ctx.slope, grad)
+        x, a_src, a_dst, a_edge, mask = inputs
+        args = x, a_src, a_dst, a_edge, mask, ctx.slope, grad
+        dx, d_src, d_dst, d_edge = gat_gradients(indptr, indices, transpose, *args)
     else:
-        args = *inputs, ctx.slope, top, total, grad, row_products(grad, out)
+        saved = *inputs, ctx.slope, top, total, grad, row_products(grad, out)
         if need_x or need_src:
-            dx, d_src = gat_src_op(*transpose, *args)
+            dx, d_src = gat_src_op(*transpose, *saved)
         if need_dst or need_edge:
-            d_dst, d_edge = gat_dst_op(indptr, indices, *args)
+            d_dst, d_edge = gat_dst_op(indptr, indices, *saved)
     return None, None, dx, d_src, d_dst, d_edge if need_edge else None, None, None, None, None, None
 
 
@@ -344,7 +346,8 @@ def _gatv2_backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...
     _, _, need_x, need_dst, need_att, *_ = ctx.needs_input_grad
     dx = d_dst = d_att = None
     if torch.is_grad_enabled():
-        dx, d_dst, d_att = gatv2_gradients(indptr, indices, transpose, *inputs, slope=ctx.slope, grad=grad)
+        x, x_dst, att, mask = inputs
+        dx, d_dst, d_att = gatv2_gradients(indptr, indices, transpose, x, x_dst, att, mask, ctx.slope, grad)
     else:
         args = *inputs, ctx.slope, top, total, grad, row_products(grad, out)
         if need_x:
