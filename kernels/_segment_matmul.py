@@ -14,7 +14,8 @@ from torch import Tensor
 from gnnkit.kernels import _check
 
 # Rows up to which groups are padded into one batched product: a call costs some microseconds, which is what about
-# this many rows of width 128 cost
+# this many rows of width 128 cost. 10,000 groups of 0 to 8 rows of width 64: 351 ms one by one, 75 ms padded; their
+# outer products 660 and 240 ms (one run, 2 shared cores)
 _TINY = 8
 _CHUNK_BYTES = 16 << 20  # of the matrices that a batched product reads
 
