@@ -91,7 +91,8 @@ class FastHGT(FastLayer):
         for key in out_dict:
             out = dense[key]
             if out.size(-1) == x_dict[key].size(-1):
-                alpha = self.skip[key].sigmoid()
+                # a number for each channel: PyTorch's sum of a whole table, the gradient, depends on the threads
+                alpha = self.skip[key].sigmoid().expand(out.shape[-1])
                 out = alpha * out + (1 - alpha) * x_dict[key]
             out_dict[key] = out
         return out_dict
