@@ -34,7 +34,7 @@ from gnnkit.kernels._threads import edge_bounds
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from _rows import Claim, show, write
 
-DEFAULTS = {"nodes": 50_000, "edges": 400_000, "runs": 20}
+DEFAULTS = {"nodes": 40_000, "edges": 200_000, "runs": 20}
 THREADS = 1, 2
 WIDTH, RELATIONS = 32, 3
 REDUCES = "sum", "mean", "max", "min"
