@@ -70,7 +70,7 @@ def accelerate(module: Module, *, undo: bool = False, verbose: bool = False) -> 
                 revert(layer)
                 lines.append(f"{what}: PyG's own again")
         elif isinstance(layer, FastLayer):
-            lines.append(f"{what}: accelerated before")
+            lines.append(f"{what}: accelerated before{remark(layer)}")
         elif reason := refusal(layer):
             lines.append(f"{what}: left as it is, it {reason}")
         else:

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import _StopRecomputationError
 from torch_geometric.nn.conv import MessagePassing
 
 from gnnkit._accelerate._aggregation import is_served
 from gnnkit._accelerate._propagate import Call
 from gnnkit._accelerate._rebound import rebound_class
+from gnnkit._accelerate._rows import EscapedError
 from gnnkit._accelerate._watch import INTERNALS, is_unwatched, replaced
+
+_GATHERED = "its rows are gathered, which takes memory and time: pending ones do not pass its code ({})"
 
 
 class FastLayer(MessagePassing):  # type: ignore[misc]
-    """Stands before a layer's class in the method resolution order: same layer, other aggregation."""
+    """Stands before a layer's class in the method resolution order: same layer, other aggregation.
+
+    Attributes:
+        plain_class: The layer's own class.
+        why_gathered: Why its messages cannot work on pending rows; empty while nothing speaks against it.
+    """
 
     plain_class: type[MessagePassing]
-    keeps_rows_pending = True
+    why_gathered = ""
 
     def propagate(self, edge_index: Any, size: Any = None, **kwargs: Any) -> Any:
         """PyG's ``propagate`` on gnnkit's kernels, or PyG's own for the calls that these do not serve."""
@@ -37,19 +45,20 @@ class FastLayer(MessagePassing):  # type: ignore[misc]
         return self._pending_first(call.run_edges)
 
     def _pending_first(self, run: Callable[..., Any]) -> Any:
-        if not type(self).keeps_rows_pending:
+        if type(self).why_gathered:
             return run(pending=False)
         random = torch.get_rng_state()
         try:
             return run(pending=True)
-        except _StopRecomputationError:  # how a checkpoint ends what it computes again
-            raise
-        except Exception:
-            # Pending rows do not pass through an autograd.Function or TorchScript: gather, here and from now on.
-            torch.set_rng_state(random)
-            out = run(pending=False)  # what the layer itself refuses, it refuses again
-            type(self).keeps_rows_pending = False
-            return out
+        except EscapedError as error:
+            why = str(error)
+        # Pending rows do not pass through an autograd.Function or TorchScript: gather, here and from now on.
+        torch.set_rng_state(random)
+        out = run(pending=False)
+        if not type(self).why_gathered:
+            type(self).why_gathered = why
+            warnings.warn(f"{type(self).__name__}: {_GATHERED.format(why)}", stacklevel=3)
+        return out
 
     def _set_jittable_templates(self, raise_on_error: bool = False) -> None:
         # PyG writes its propagate into the class of the layer that it finds: that has to be the plain one
@@ -148,10 +157,11 @@ def _article(name: str) -> str:
 
 
 def remark(layer: MessagePassing) -> str:
-    """Say what of a layer stays PyG's own code."""
-    if type(layer).aggregate is not MessagePassing.aggregate or is_served(layer.aggr_module, 2, 0):
-        return ""
-    return f", but for {layer.aggr_module}"
+    """Say what of a layer is not accelerated."""
+    served = type(layer).aggregate is not MessagePassing.aggregate or is_served(layer.aggr_module, 2, 0)
+    kept = "" if served else f", but for {layer.aggr_module}"
+    why = layer.why_gathered if isinstance(layer, FastLayer) else ""
+    return f"{kept}; {_GATHERED.format(why)}" if why else kept
 
 
 def is_fast(layer: MessagePassing, edge_index: Any) -> bool:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Parameter
 
-from gnnkit._accelerate._rows import EscapedError, Pending, Rows, materialised, version
+from gnnkit._accelerate._rows import Pending, Rows, materialised, version
 from gnnkit.kernels import sddmm
 
 # a product with fewer channels costs less at every edge than the gathering of its result
@@ -109,7 +109,7 @@ class Joined(Pending):
     def check_unwritten(self) -> None:
         """Raise if a part was written since it was joined, where PyTorch would have copied it."""
         if self._parts_written() != self._versions:
-            raise EscapedError("what was concatenated was written in place")
+            raise self.family.escaped("what was concatenated was written in place")
 
     def _parts_written(self) -> list[int]:
         return [version(part) for part in self.parts if not isinstance(part, Rows)]

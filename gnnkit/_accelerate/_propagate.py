@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,7 +13,7 @@ from gnnkit._accelerate import _cache, _rules  # noqa: F401 (the rules register 
 from gnnkit._accelerate._aggregation import aggregation
 from gnnkit._accelerate._cache import Topology
 from gnnkit._accelerate._marks import mark
-from gnnkit._accelerate._rows import FLOATS, End, EscapedError, Pending, Rows, materialised
+from gnnkit._accelerate._rows import FLOATS, End, EscapedError, Family, Rows, materialised
 
 
 @dataclass(frozen=True)
@@ -81,10 +80,17 @@ class Call:
         return self._watched(self._update_edges, pending)
 
     def _watched(self, work: Any, pending: bool) -> Any:
-        family: list[weakref.ref[Pending]] = []
-        out = work({name: self._lift(*rows, family if pending else None) for name, rows in self.ends.items()})
-        if any(rows() is not None for rows in family):
-            raise EscapedError("the layer holds rows for later")
+        family = Family()
+        try:
+            out = work({name: self._lift(*rows, family if pending else None) for name, rows in self.ends.items()})
+        except Exception as error:
+            if pending and (why := family.escape or _cannot_take_rows(error)):
+                raise EscapedError(why) from error
+            raise
+        if any(rows() is not None for rows in family.members):
+            raise family.escaped("the layer holds rows for later")
+        if family.escape:  # the layer caught the error, and went another way than with a tensor
+            raise EscapedError(family.escape)
         return out
 
     def _propagate(self, rows: dict[str, Tensor]) -> Any:
@@ -97,7 +103,7 @@ class Call:
         arguments = self.layer.inspector.collect_param_data("edge_update", self.known | rows)
         return materialised(self.layer.edge_update(**arguments))
 
-    def _lift(self, table: Tensor, end: End, family: list[weakref.ref[Pending]] | None) -> Tensor:
+    def _lift(self, table: Tensor, end: End, family: Family | None) -> Tensor:
         dim = self._edge_dim(table)
         served = type(table) in (Tensor, Parameter) and table.dtype in FLOATS
         if not served or not (dim == 0 or (dim == 1 and table.dim() == 3)):
@@ -120,3 +126,12 @@ class Call:
         """Which dimension the layer takes for that of nodes or edges; None if there is none such."""
         dim, dims = self.layer.node_dim, rows.dim()
         return dim % dims if -dims <= dim < dims else None
+
+
+def _cannot_take_rows(error: Exception) -> str:
+    """Say what of torch refused pending rows by an error of its own; empty for every other error."""
+    if type(error).__module__ == "torch._dynamo.exc":
+        return "met by torch.compile"
+    if isinstance(error, RuntimeError) and "Cannot access data pointer of Tensor" in str(error):
+        return "asked for their memory"
+    return ""

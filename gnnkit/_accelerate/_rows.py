@@ -10,10 +10,12 @@ from __future__ import annotations
 import weakref
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from gnnkit._accelerate._cache import Topology
 
@@ -37,27 +39,46 @@ class EscapedError(RuntimeError):
     """Rows went where they cannot stay a promise: values or gradients would not be those of a tensor."""
 
 
+@dataclass
+class Family:
+    """The promises of one call.
+
+    Attributes:
+        members: References to them.
+        escape: Why one of them could not stay a promise; empty while all could.
+    """
+
+    members: list[weakref.ref[Pending]] = field(default_factory=list)
+    escape: str = ""
+
+    def escaped(self, why: str) -> EscapedError:
+        """Note it on the call, for TorchScript makes another error of it and a layer may catch it; return the error."""
+        self.escape = why
+        return EscapedError(why)
+
+
 class Pending(Tensor):
     """A tensor with one row an edge, whose elements are made when somebody looks at them.
 
     Attributes:
         topology: The graph.
-        family: References to all the promises of one call.
+        family: All the promises of one call.
         is_view: Whether PyTorch would have made it a view of another, or another a view of it.
     """
 
     topology: Topology
-    family: list[weakref.ref[Pending]]
+    family: Family
     is_view: bool
     _gathered: Tensor | None
     _grad_enabled: bool
 
     @classmethod
-    def _promise(cls, shape: tuple[int, ...], like: Tensor, topology: Topology, family: list[Any]) -> Any:
+    def _promise(cls, shape: tuple[int, ...], like: Tensor, topology: Topology, family: Family) -> Any:
         self = Tensor._make_wrapper_subclass(cls, shape, dtype=like.dtype, device=like.device)
+        torch._C._set_throw_on_mutable_data_ptr(self)  # else who asks for its memory is given address 0
         self.topology, self.family, self.is_view = topology, family, False
         self._gathered, self._grad_enabled = None, torch.is_grad_enabled()
-        family.append(weakref.ref(self))
+        family.members.append(weakref.ref(self))
         return self
 
     @classmethod
@@ -71,14 +92,15 @@ class Pending(Tensor):
             return result
         for target in (*args[:1], kwargs.get("out")):
             if isinstance(target, Pending) and target.is_view and _writes(func, kwargs):
-                raise EscapedError("written in place, and another is a view of it")
+                raise target.family.escaped("written in place, and another is a view of it")
         return func(*_without_promises(args), **_without_promises(kwargs))
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        raise EscapedError(f"{func} met rows that were not gathered")
+        rows = next(leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Pending))
+        raise rows.family.escaped(f"{func} met rows that were not gathered")
 
     @property
     def is_pending(self) -> bool:
@@ -97,7 +119,7 @@ class Pending(Tensor):
     def materialise(self) -> Tensor:
         """Return the elements; from then on this is an ordinary tensor, which operations in place change."""
         if self._grad_enabled and not torch.is_grad_enabled() and self.tracked:
-            raise EscapedError("met without gradients, inside an autograd.Function or torch.no_grad()")
+            raise self.family.escaped("met without gradients, inside an autograd.Function or torch.no_grad()")
         if self._gathered is None:
             with torch.set_grad_enabled(self._grad_enabled):
                 self._gathered = self.make()
@@ -129,7 +151,7 @@ class Rows(Pending):
         table: Tensor,
         topology: Topology,
         end: End,
-        family: list[weakref.ref[Pending]],
+        family: Family,
         weight: Tensor | None = None,
         batched: bool = False,
         is_flat: bool = False,
@@ -199,7 +221,7 @@ class Rows(Pending):
     def check_unwritten(self) -> None:
         """Raise if what the promise is about was written in place since."""
         if (version(self.table), version(self.weight)) != self._versions:
-            raise EscapedError("what the rows are made of was written in place")
+            raise self.family.escaped("what the rows are made of was written in place")
 
 
 def materialised(value: Any) -> Any:

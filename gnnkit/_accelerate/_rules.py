@@ -10,6 +10,8 @@ Whatever a rule does not recognise, it leaves: it returns None, and the rows are
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -28,10 +30,28 @@ def rule(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Say that a function below tells what these functions of torch do with promises."""
 
     def register(tell: Callable[..., Any]) -> Callable[..., Any]:
-        RULES.update(dict.fromkeys(functions, tell))
+        RULES.update(dict.fromkeys(functions, _of_known_arguments(tell)))
         return tell
 
     return register
+
+
+def _of_known_arguments(tell: Callable[..., Any]) -> Callable[..., Any]:
+    """Leave calls that spell their arguments another way, ``torch.relu(input=x_j)``."""
+    signature = inspect.signature(tell)
+
+    @functools.wraps(tell)
+    def told(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return tell(*args, **kwargs)
+        except TypeError:
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError:
+                return None
+            raise
+
+    return told
 
 
 # ------------------------------------------------------------------ products
@@ -120,7 +140,12 @@ def on_table(
     """Compute a function of each row by itself once a node; ``multiplies`` as in `Rows.is_node_level`."""
     if not isinstance(rows, Rows) or not rows.is_node_level(multiplies):
         return None
-    return rows.like(function(rows.own_table() if multiplies else rows.table), is_view=is_view)
+    table = rows.own_table() if multiplies else rows.table
+    try:
+        mapped = function(table)
+    except RuntimeError:  # torch says of gathered rows what is wrong, in numbers that the layer's author knows
+        return None
+    return rows.like(mapped, is_view=is_view)
 
 
 @rule(torch.relu, Tensor.relu, F.relu)
@@ -232,6 +257,8 @@ def _join(tensors: Any, dim: int = 0, **other: Any) -> Any:
 def _linear(x: Any, weight: Any, bias: Any = None) -> Any:
     if type(weight) not in _PLAIN or (bias is not None and type(bias) not in _PLAIN):
         return None
+    if bias is not None and bias.shape != weight.shape[:1]:
+        return None  # one for every row is one for every edge
     if isinstance(x, Rows) and x.dim() > 1:
         return on_table(x, lambda table: F.linear(table, weight, bias), multiplies=True)
     if isinstance(x, Joined) and x.is_pending:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
@@ -137,6 +138,19 @@ def call_on_a_graph() -> Callable[[nn.Module, str], Tensor]:
         return out
 
     return call
+
+
+@pytest.fixture
+def gathered_once() -> Callable[[], AbstractContextManager[None]]:
+    """A context in which exactly one class says that it gathers its rows."""
+
+    @contextmanager
+    def context() -> Iterator[None]:
+        with pytest.warns(UserWarning, match="its rows are gathered") as caught:
+            yield
+        assert len(caught) == 1
+
+    return context
 
 
 @pytest.fixture

@@ -275,7 +275,7 @@ def test_the_kernels_ran(name: str, kernel_calls: Counter[str], call_on_a_graph:
         assert set(kernels.split()) <= set(kernel_calls)
         out.sum().backward() if out.requires_grad else None
         assert kernel_calls["spmm"]
-    assert type(layer).keeps_rows_pending
+    assert not type(layer).why_gathered
 
 
 # ------------------------------------------------------------------ graphs that are normalised once

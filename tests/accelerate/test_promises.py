@@ -103,23 +103,26 @@ def _draws_and_hides(layer: Any, x_j: Tensor, weight: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("message", [_looked_at_then_hidden, _product_without_gradients, _draws_and_hides])
-def test_gradients_and_draws_of_odd_messages(message: Any) -> None:
-    same(make(message), with_gradients)
+def test_gradients_and_draws_of_odd_messages(message: Any, gathered_once: Any) -> None:
+    with gathered_once():
+        same(make(message), with_gradients)
 
 
-def test_a_product_without_gradients_has_none() -> None:
+def test_a_product_without_gradients_has_none(gathered_once: Any) -> None:
     _, fast = both(make(_product_returned_without_gradients))
-    assert not fast(X.clone().requires_grad_(), EDGES, WEIGHT.clone().requires_grad_()).requires_grad
+    with gathered_once():
+        assert not fast(X.clone().requires_grad_(), EDGES, WEIGHT.clone().requires_grad_()).requires_grad
 
 
-def test_a_weight_written_after_its_product() -> None:
+def test_a_weight_written_after_its_product(gathered_once: Any) -> None:
     def message(layer: Any, x_j: Tensor, weight: Tensor) -> Tensor:
         own = weight.clone()
         out = own.view(-1, 1) * x_j
         own.zero_()
         return out
 
-    same(make(message), lambda layer: layer(X, EDGES, WEIGHT))
+    with gathered_once():
+        same(make(message), lambda layer: layer(X, EDGES, WEIGHT))
 
 
 def test_gradients_switched_on_inside() -> None:
@@ -142,7 +145,7 @@ def _hold(layer: Any, x_j: Tensor, weight: Tensor) -> Tensor:
     return held
 
 
-def test_a_message_that_the_layer_keeps() -> None:
+def test_a_message_that_the_layer_keeps(gathered_once: Any) -> None:
     def call(layer: Any) -> tuple[Tensor, ...]:
         x = X.clone().requires_grad_()
         out = layer(x, EDGES, WEIGHT)
@@ -153,7 +156,8 @@ def test_a_message_that_the_layer_keeps() -> None:
         out.square().sum().backward()
         return norm, layer.held.grad, x.grad
 
-    same(make(_hold), call)
+    with gathered_once():
+        same(make(_hold), call)
 
 
 def test_an_update_that_returns_rows() -> None:
