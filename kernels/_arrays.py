@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,6 +50,21 @@ def over_rows(loop: Callable[..., int], indptr: Tensor, indices: Tensor, gathere
     bounds = [] if wrong else edge_bounds(pointers, len(columns), gathered[0:1].numel())
     if wrong or run(loop, bounds, pointers, columns, *args):
         refused(indptr, indices, len(gathered))
+
+
+def with_scratch(loop: Callable[..., int], indptr: Tensor, num_edges: int, heads: int, dtype: torch.dtype) -> Any:
+    """Hand a loop, as its last argument, room for the edges of the longest row: two rows, two tables ``[most, H]``.
+
+    A table of its own for every call, since calls run at once; what is not written to takes no memory.
+    """
+    longest = int(indptr.diff().max()) if len(indptr) > 1 else 0
+    shape = 2 + 2 * min(max(longest, 0), num_edges), heads  # a wrong pointer is for the loop to find
+    kind = np.float64 if dtype == torch.float64 else np.float32
+
+    def call(low: int, high: int, *args: Any) -> int:
+        return loop(low, high, *args, np.empty(shape, kind))
+
+    return call
 
 
 def refused(indptr: Tensor, indices: Tensor, num_cols: int) -> NoReturn:

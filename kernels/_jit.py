@@ -12,7 +12,9 @@ from typing import Any
 import numba
 
 # contract: fused multiply-add. Nothing else of fastmath, so NaN, infinity and order stay as written.
-_OPTIONS = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
+# _nrt False: no counting of references to arrays, which costs two locked instructions an array, row after row. The
+# caller holds them all. A loop that needs a buffer allocates it in `buffers` and walks the rows in `rows`.
+_OPTIONS = {"nogil": True, "_nrt": False, "fastmath": {"contract"}, "error_model": "numpy"}
 SOURCES = ("_jit", "_half", "_vector", "_math", "_tiles", "_loops", "_loops_spmm", "_loops_edges", "_loops_attention")
 
 

@@ -7,13 +7,11 @@ numbers of nodes and of edges ``[N, H]`` and ``[E, H]``. Returns 0, or 1 where a
 
 from __future__ import annotations
 
-import numpy as np
-
 from gnnkit.kernels._jit import loop, part
-from gnnkit.kernels._loops_edges import dots, exp_flat, longest, softmax_rows
+from gnnkit.kernels._loops_edges import dots, exp_flat, softmax_rows
 from gnnkit.kernels._loops_spmm import by_heads, sum_tiles
 from gnnkit.kernels._math import leaky, leaky_slope, total
-from gnnkit.kernels._tiles import bad_rows, over_tiles, prefetch
+from gnnkit.kernels._tiles import bad_rows, over_tiles, prefetch_row
 from gnnkit.kernels._vector import read, weighted, zeros
 
 # a destination's numbers for the backward by source, side by side: one or two cache lines an edge in place of four
@@ -51,12 +49,12 @@ def normalise(scores, count, total_, i, mask, begin):
 
 
 @loop
-def gat_forward(low, high, indptr, indices, x, a_src, a_dst, a_edge, mask, slope, depth, out, top, total_):
+def gat_forward(low, high, indptr, indices, x, a_src, a_dst, a_edge, mask, slope, depth, out, top, total_, scratch):
     """See `gnnkit.kernels._torch.gat_forward`."""
     if bad_rows(low, high, indptr, indices, x.shape[0]):
         return 1
     heads = a_dst.shape[1]
-    scores = np.empty((longest(low, high, indptr), heads), a_dst.dtype)
+    scores = scratch[2:]
     for i in range(low, high):
         begin, end = indptr[i], indptr[i + 1]
         if begin == end:
@@ -73,13 +71,14 @@ def gat_forward(low, high, indptr, indices, x, a_src, a_dst, a_edge, mask, slope
 
 @loop
 def gat_backward_dst(
-    low, high, indptr, indices, x, a_src, a_dst, a_edge, mask, slope, depth, top, total_, grad, delta, d_dst, d_edge
-):
+    low, high, indptr, indices, x, a_src, a_dst, a_edge, mask, slope, depth, top, total_, grad, delta, d_dst,
+    d_edge, scratch,
+):  # fmt: skip
     """See `gnnkit.kernels._torch.gat_backward_dst`."""
     if bad_rows(low, high, indptr, indices, x.shape[0]):
         return 1
     heads = a_dst.shape[1]
-    scores, products = np.empty((longest(low, high, indptr), heads), a_dst.dtype), np.empty((1, heads), a_dst.dtype)
+    scores, products = scratch[2:], scratch[0:1]
     for i in range(low, high):
         begin, end = indptr[i], indptr[i + 1]
         for e in range(begin, end):
@@ -90,7 +89,7 @@ def gat_backward_dst(
         d_dst[i] = 0
         for e in range(begin, end):
             j = indices[e]
-            prefetch(x, indices, e)
+            prefetch_row(x, indices, e)
             dots(grad, i, x, j, depth, products, 0)
             for h in range(heads):
                 product = products[0, h]
@@ -107,21 +106,20 @@ def gat_backward_dst(
 
 @loop
 def gat_backward_src(
-    low, high, t_indptr, t_indices, t_perm, x, a_src, ends, a_edge, mask, slope, depth, grad, dx, d_src
+    low, high, t_indptr, t_indices, t_perm, x, a_src, ends, a_edge, mask, slope, depth, grad, dx, d_src, scratch
 ):
     """See `gnnkit.kernels._torch.gat_backward_src`; ``ends [N_dst, 4 * H]`` is a_dst, top, total and delta."""
     if bad_rows(low, high, t_indptr, t_indices, grad.shape[0]) or bad_rows(low, high, t_indptr, t_perm, len(t_perm)):
         return 1
     heads = a_src.shape[1]
-    most = longest(low, high, t_indptr)
     # exponentials, then weights; the slope and later the gradient of each score
-    weight, gradient = np.empty((most, heads), a_src.dtype), np.empty((most, heads), a_src.dtype)
-    products = np.empty((1, heads), a_src.dtype)
+    most = len(scratch) // 2 - 1
+    weight, gradient, products = scratch[2 : 2 + most], scratch[2 + most :], scratch[0:1]
     for j in range(low, high):
         begin, end = t_indptr[j], t_indptr[j + 1]
         for k in range(end - begin):
             i, e = t_indices[begin + k], t_perm[begin + k]
-            prefetch(ends, t_indices, begin + k)
+            prefetch_row(ends, t_indices, begin + k)
             for h in range(heads):
                 score = gat_score(ends, i, a_src, j, a_edge, e, h, slope)
                 weight[k, h] = score - ends[i, TOP * heads + h]
@@ -130,7 +128,7 @@ def gat_backward_src(
         d_src[j] = 0
         for k in range(end - begin):
             i, e = t_indices[begin + k], t_perm[begin + k]
-            prefetch(grad, t_indices, begin + k)
+            prefetch_row(grad, t_indices, begin + k)
             dots(x, j, grad, i, depth, products, 0)
             for h in range(heads):
                 alpha = weight[k, h] / ends[i, TOTAL * heads + h]
@@ -161,19 +159,18 @@ def gatv2_scores(x, j, x_dst, i, att, slope, depth, out, row):
 
 
 @loop
-def gatv2_forward(low, high, indptr, indices, x, x_dst, att, mask, slope, depth, out, top, total_):
+def gatv2_forward(low, high, indptr, indices, x, x_dst, att, mask, slope, depth, out, top, total_, scratch):
     """See `gnnkit.kernels._torch.gatv2_forward`; ``att [1, W]``."""
     if bad_rows(low, high, indptr, indices, x.shape[0]):
         return 1
-    heads = top.shape[1]
-    scores = np.empty((longest(low, high, indptr), heads), top.dtype)
+    scores = scratch[2:]
     for i in range(low, high):
         begin, end = indptr[i], indptr[i + 1]
         if begin == end:
             top[i], total_[i] = 0, 0
         else:
             for e in range(begin, end):
-                prefetch(x, indices, e)
+                prefetch_row(x, indices, e)
                 gatv2_scores(x, indices[e], x_dst, i, att, slope, depth, scores, e - begin)
             softmax_rows(scores, end - begin, top, total_, i)
             normalise(scores, end - begin, total_, i, mask, begin)
@@ -210,13 +207,14 @@ attention_gradient_tiles = over_tiles(attention_gradient_step)
 
 @loop
 def gatv2_backward_dst(
-    low, high, indptr, indices, x, x_dst, att, mask, slope, depth, top, total_, grad, delta, d_dst, d_att, bounds
-):
+    low, high, indptr, indices, x, x_dst, att, mask, slope, depth, top, total_, grad, delta, d_dst, d_att,
+    bounds, scratch,
+):  # fmt: skip
     """See `gnnkit.kernels._torch.gatv2_backward_dst`; part p of the rows, from ``bounds``, adds to ``d_att[p]``."""
     for p in range(low, high):
         if gatv2_backward_dst_rows(
             bounds[p], bounds[p + 1], indptr, indices, x, x_dst, att, mask, slope, depth, top, total_, grad, delta,
-            d_dst, d_att[p : p + 1],
+            d_dst, d_att[p : p + 1], scratch,
         ):  # fmt: skip
             return 1
     return 0
@@ -224,19 +222,19 @@ def gatv2_backward_dst(
 
 @part
 def gatv2_backward_dst_rows(
-    low, high, indptr, indices, x, x_dst, att, mask, slope, depth, top, total_, grad, delta, d_dst, d_att
+    low, high, indptr, indices, x, x_dst, att, mask, slope, depth, top, total_, grad, delta, d_dst, d_att, scratch
 ):
     if bad_rows(low, high, indptr, indices, x.shape[0]):
         return 1
     heads = top.shape[1]
-    scores, products = np.empty((longest(low, high, indptr), heads), top.dtype), np.empty((1, heads), top.dtype)
+    scores, products = scratch[2:], scratch[0:1]
     d_att[0] = 0
     blocks, spread_depth = by_heads(scores, depth)
     width = x.shape[1] // blocks
     for i in range(low, high):
         begin, end = indptr[i], indptr[i + 1]
         for e in range(begin, end):
-            prefetch(x, indices, e)
+            prefetch_row(x, indices, e)
             gatv2_scores(x, indices[e], x_dst, i, att, slope, depth, scores, e - begin)
             for h in range(heads):
                 scores[e - begin, h] -= top[i, h]
@@ -276,29 +274,30 @@ gatv2_source_tiles = over_tiles(gatv2_source_step)
 
 
 @loop
-def gatv2_backward_src(low, high, t_indptr, t_indices, t_perm, x, x_dst, att, ends, mask, slope, depth, grad, dx):
+def gatv2_backward_src(
+    low, high, t_indptr, t_indices, t_perm, x, x_dst, att, ends, mask, slope, depth, grad, dx, scratch
+):
     """See `gnnkit.kernels._torch.gatv2_backward_src`; ``ends`` as in `gat_backward_src`, its first part unused."""
     if bad_rows(low, high, t_indptr, t_indices, grad.shape[0]) or bad_rows(low, high, t_indptr, t_perm, len(t_perm)):
         return 1
     heads = ends.shape[1] // 4
-    most = longest(low, high, t_indptr)
-    alpha, dscores = np.empty((most, heads), ends.dtype), np.empty((most, heads), ends.dtype)
-    products = np.empty((1, heads), ends.dtype)
+    most = len(scratch) // 2 - 1
+    alpha, dscores, products = scratch[2 : 2 + most], scratch[2 + most :], scratch[0:1]
     blocks, spread_depth = by_heads(alpha, depth)
     width = x.shape[1] // blocks
     for j in range(low, high):
         begin, end = t_indptr[j], t_indptr[j + 1]
         for e in range(begin, end):
             i, k = t_indices[e], e - begin
-            prefetch(x_dst, t_indices, e)
-            prefetch(ends, t_indices, e)
+            prefetch_row(x_dst, t_indices, e)
+            prefetch_row(ends, t_indices, e)
             gatv2_scores(x_dst, i, x, j, att, slope, depth, alpha, k)
             for h in range(heads):
                 alpha[k, h] -= ends[i, TOP * heads + h]
         exp_flat(alpha, (end - begin) * heads)
         for e in range(begin, end):
             i, k = t_indices[e], e - begin
-            prefetch(grad, t_indices, e)
+            prefetch_row(grad, t_indices, e)
             dots(x, j, grad, i, depth, products, 0)
             for h in range(heads):
                 share = alpha[k, h] / ends[i, TOTAL * heads + h]

@@ -6,11 +6,9 @@ high, and returns 0, or 1 as soon as a pointer or an index leaves its table.
 
 from __future__ import annotations
 
-import numpy as np
-
 from gnnkit.kernels._jit import loop, part
 from gnnkit.kernels._math import equal, exponential, total
-from gnnkit.kernels._tiles import bad_pointers, bad_rows, prefetch
+from gnnkit.kernels._tiles import bad_pointers, bad_rows, prefetch_row
 from gnnkit.kernels._vector import number, put, read, splat, write, zeros
 
 
@@ -35,7 +33,7 @@ def sddmm(low, high, indptr, indices, a, b, depth, out):
         return 1
     for i in range(low, high):
         for e in range(indptr[i], indptr[i + 1]):
-            prefetch(b, indices, e)
+            prefetch_row(b, indices, e)
             dots(a, i, b, indices[e], depth, out, e)
     return 0
 
@@ -54,8 +52,8 @@ def sddmm_masked(low, high, indptr, indices, a, b, x, extreme, weight, depth, ou
     for i in range(low, high):
         for e in range(indptr[i], indptr[i + 1]):
             j = indices[e]
-            prefetch(b, indices, e)
-            prefetch(x, indices, e)
+            prefetch_row(b, indices, e)
+            prefetch_row(x, indices, e)
             for h in range(out.shape[1]):
                 w = x.dtype.type(1) if weight is None else weight[e, h]
                 acc, last = zeros(a, 16), (h + 1) * depth
@@ -102,23 +100,13 @@ def softmax_rows(scores, count, top, total_, i):
             total_[i, h] += scores[k, h]
 
 
-@part
-def longest(low, high, indptr):
-    """The largest number of edges of a row."""
-    most = 0
-    for i in range(low, high):
-        most = max(most, indptr[i + 1] - indptr[i])
-    return most
-
-
 @loop
-def segment_softmax(low, high, indptr, logits, scratch, out):
-    """out[e] = exp(logits[e] - max) / sum of the same, over each row; ``scratch`` tells a dtype."""
+def segment_softmax(low, high, indptr, logits, out, scratch):
+    """out[e] = exp(logits[e] - max) / sum of the same, over each row."""
     if bad_pointers(low, high, indptr, logits.shape[0]):
         return 1
     heads = logits.shape[1]
-    scores = np.empty((longest(low, high, indptr), heads), scratch.dtype)
-    top, total_ = np.empty((1, heads), scratch.dtype), np.empty((1, heads), scratch.dtype)
+    scores, top, total_ = scratch[2:], scratch[0:1], scratch[1:2]
     for i in range(low, high):
         begin, count = indptr[i], indptr[i + 1] - indptr[i]
         if count == 0:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from gnnkit.kernels._jit import loop, part
 from gnnkit.kernels._math import equal, larger, smaller
-from gnnkit.kernels._tiles import bad_rows, over_tiles, prefetch
+from gnnkit.kernels._tiles import WIDEST, bad_rows, over_tiles, prefetch
 from gnnkit.kernels._vector import read, splat, weighted
 
 
@@ -30,8 +30,7 @@ def by_heads(values, depth):
 def sum_step(acc, column, count, begin, end, indices, x, values, shift, head, depth):
     """Add up the rows of edges begin to end; the values of edge e are in row ``e - shift``."""
     for e in range(begin, end):
-        if column == 0:
-            prefetch(x, indices, e)
+        prefetch(acc, x, indices, e, column)
         acc = acc + weighted(read(acc, x, indices[e], column, count), values, e - shift, head, column, depth)
     return acc
 
@@ -55,20 +54,22 @@ def spmm_sum(low, high, indptr, indices, x, values, depth, mean, out):
         return 1
     blocks, spread_depth = by_heads(values, depth)
     width = x.shape[1] // blocks
-    for i in range(low, high):
-        begin, end = indptr[i], indptr[i + 1]
-        for block in range(blocks):
-            first = block * width
-            state = (begin, end, indices, x, values, block, spread_depth, mean)
-            mean_tiles(out, i, first, first + width, *state)
+    # A tile of all rows before the next: what the rows share stays in the caches, of half a row twice as long.
+    panel = WIDEST if blocks == 1 else max(width, 1)
+    for left in range(0, width, panel):
+        for i in range(low, high):
+            begin, end = indptr[i], indptr[i + 1]
+            for block in range(blocks):
+                first, last = block * width + left, min(block * width + left + panel, (block + 1) * width)
+                state = (begin, end, indices, x, values, block, spread_depth, mean)
+                mean_tiles(out, i, first, last, *state)
     return 0
 
 
 @part
 def extreme_step(acc, column, count, begin, end, indices, x, values, head, depth, largest):
     for e in range(begin, end):
-        if column == 0:
-            prefetch(x, indices, e)
+        prefetch(acc, x, indices, e, column)
         m = weighted(read(acc, x, indices[e], column, count), values, e, head, column, depth)
         if e == begin:
             acc = m
@@ -103,8 +104,7 @@ def ties_step(acc, column, count, i, begin, end, indices, x, weight, extreme, he
     best = read(acc, extreme, i, column, count)
     acc = equal(best, acc)
     for e in range(begin, end):
-        if column == 0:
-            prefetch(x, indices, e)
+        prefetch(acc, x, indices, e, column)
         m = weighted(read(acc, x, indices[e], column, count), weight, e, head, column, depth)
         acc = acc + equal(m, best)
     return acc
@@ -134,9 +134,8 @@ def masked_step(acc, column, count, r, begin, end, indices, z, values, x, extrem
     own = read(acc, x, r, column, count) if to_src else read(acc, extreme, r, column, count)
     for e in range(begin, end):
         c = indices[e]
-        if column == 0:
-            prefetch(z, indices, e)
-            prefetch(extreme if to_src else x, indices, e)
+        prefetch(acc, z, indices, e, column)
+        prefetch(acc, extreme if to_src else x, indices, e, column)
         other = read(acc, extreme, c, column, count) if to_src else read(acc, x, c, column, count)
         source, best = (own, other) if to_src else (other, own)
         mask = equal(weighted(source, weight, e, head, column, depth), best)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gnnkit.kernels import _check, _loops, _loops_edges, _loops_spmm
-from gnnkit.kernels._arrays import array, empty, empty_like, over_rows, refused, table
+from gnnkit.kernels._arrays import array, empty, empty_like, over_rows, refused, table, with_scratch
 from gnnkit.kernels._numba_attention import (
     gat_backward_dst,
     gat_backward_src,
@@ -130,11 +130,9 @@ def sddmm_masked(
 def segment_softmax(logits: Tensor, indptr: Tensor) -> Tensor:
     """See `gnnkit.kernels._torch.segment_softmax`."""
     out = empty_like(logits)
-    computed = torch.float64 if logits.dtype == torch.float64 else torch.float32
-    scratch = torch.empty(0, logits.shape[1], dtype=computed).numpy()
+    loop = with_scratch(_loops_edges.segment_softmax, indptr, len(logits), logits.shape[1], logits.dtype)
     # an exponential costs about as much as 16 additions
-    args = array(logits), scratch, array(out)
-    _over_segments(_loops_edges.segment_softmax, indptr, len(logits), 16 * logits.shape[1], *args)
+    _over_segments(loop, indptr, len(logits), 16 * logits.shape[1], array(logits), array(out))
     return out
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from gnnkit.kernels import _loops_attention as loops
-from gnnkit.kernels._arrays import array, empty, empty_like, over_rows, refused, table
+from gnnkit.kernels._arrays import array, empty, empty_like, over_rows, refused, table, with_scratch
 from gnnkit.kernels._threads import edge_bounds, run
 
 PARTS = 64  # into which a sum over all edges is cut, whatever the number of threads, so that it does not depend on it
@@ -25,7 +27,16 @@ def gat_forward(
     """See `gnnkit.kernels._torch.gat_forward`."""
     out, top, total = empty(x, len(a_dst), *x.shape[1:]), torch.empty_like(a_dst), torch.empty_like(a_dst)
     inputs = table(x), *(array(t) for t in (a_src, a_dst, a_edge, mask)), slope, x.shape[2]
-    over_rows(loops.gat_forward, indptr, indices, x, *inputs, table(out), array(top), array(total))
+    over_rows(
+        _with_scratch(loops.gat_forward, indptr, indices, x),
+        indptr,
+        indices,
+        x,
+        *inputs,
+        table(out),
+        array(top),
+        array(total),
+    )
     return out, top, total
 
 
@@ -48,7 +59,16 @@ def gat_backward_dst(
     d_edge = None if a_edge is None else empty_like(a_edge)
     inputs = table(x), *(array(t) for t in (a_src, a_dst, a_edge, mask)), slope, x.shape[2]
     saved = array(top), array(total), table(grad), array(delta)
-    over_rows(loops.gat_backward_dst, indptr, indices, x, *inputs, *saved, array(d_dst), array(d_edge))
+    over_rows(
+        _with_scratch(loops.gat_backward_dst, indptr, indices, x),
+        indptr,
+        indices,
+        x,
+        *inputs,
+        *saved,
+        array(d_dst),
+        array(d_edge),
+    )
     return d_dst, d_edge
 
 
@@ -71,7 +91,16 @@ def gat_backward_src(
     dx, d_src = empty_like(x), torch.empty_like(a_src, memory_format=torch.contiguous_format)
     ends = torch.cat([a_dst, top, total, delta], dim=1)  # [N_dst, 4 H]: one place to look for an edge
     inputs = array(t_perm), table(x), *(array(t) for t in (a_src, ends, a_edge, mask)), slope, x.shape[2]
-    over_rows(loops.gat_backward_src, t_indptr, t_indices, grad, *inputs, table(grad), table(dx), array(d_src))
+    over_rows(
+        _with_scratch(loops.gat_backward_src, t_indptr, t_indices, x),
+        t_indptr,
+        t_indices,
+        grad,
+        *inputs,
+        table(grad),
+        table(dx),
+        array(d_src),
+    )
     return dx, d_src
 
 
@@ -82,7 +111,16 @@ def gatv2_forward(
     top = x.new_empty(len(x_dst), x.shape[1], dtype=_computed(x))
     out, total = empty(x, *x_dst.shape), torch.empty_like(top)
     inputs = table(x), table(x_dst), array(att).reshape(1, -1), array(mask), slope, x.shape[2]
-    over_rows(loops.gatv2_forward, indptr, indices, x, *inputs, table(out), array(top), array(total))
+    over_rows(
+        _with_scratch(loops.gatv2_forward, indptr, indices, x),
+        indptr,
+        indices,
+        x,
+        *inputs,
+        table(out),
+        array(top),
+        array(total),
+    )
     return out, top, total
 
 
@@ -110,7 +148,7 @@ def gatv2_backward_dst(
     saved = array(top), array(total), table(grad), array(delta)
     each = list(range(len(bounds)))
     args = pointers, columns, *inputs, *saved, table(d_dst), array(d_att), array(bounds)
-    if run(loops.gatv2_backward_dst, each, *args):
+    if run(_with_scratch(loops.gatv2_backward_dst, indptr, indices, x), each, *args):
         refused(indptr, indices, len(x))
     return d_dst, d_att.sum(0).view(att.shape).to(att.dtype)
 
@@ -134,8 +172,12 @@ def gatv2_backward_src(
     ends = torch.cat([top, top, total, delta], dim=1)  # [N_dst, 4 H]
     inputs = array(t_perm), table(x), table(x_dst), array(att).reshape(1, -1), array(ends), array(mask)
     args = *inputs, slope, x.shape[2], table(grad), table(dx)
-    over_rows(loops.gatv2_backward_src, t_indptr, t_indices, grad, *args)
+    over_rows(_with_scratch(loops.gatv2_backward_src, t_indptr, t_indices, x), t_indptr, t_indices, grad, *args)
     return dx
+
+
+def _with_scratch(loop: Any, indptr: Tensor, indices: Tensor, x: Tensor) -> Any:
+    return with_scratch(loop, indptr, len(indices), x.shape[1], _computed(x))
 
 
 def _computed(x: Tensor) -> torch.dtype:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from gnnkit.kernels._jit import part
-from gnnkit.kernels._vector import prefetch_line, write, zeros
+from gnnkit.kernels._vector import prefetch_tile, write, zeros
 
-AHEAD = 8  # edges; measured on rows of 512 bytes
+AHEAD = 24  # edges; measured on rows of 256 to 1024 bytes
+WIDEST = 128  # columns: half of the registers of AVX-512, all of those of AVX2
 
 
 @part
@@ -32,12 +33,18 @@ def bad_rows(low, high, indptr, indices, num_cols):
 
 
 @part
-def prefetch(table, indices, e):
-    """Ask for the row of the edge ``AHEAD`` edges on: rows scatter, and the processor cannot guess them."""
+def prefetch(like, table, indices, e, column):
+    """Ask for a tile of the row of the edge ``AHEAD`` edges on: rows scatter, and the processor cannot guess them."""
     if e + AHEAD < len(indices):
-        row_bytes = table.shape[1] * table.itemsize
-        for offset_bytes in range(0, min(row_bytes, 1024), 64):
-            prefetch_line(table, indices[e + AHEAD], offset_bytes)
+        prefetch_tile(like, table, indices[e + AHEAD], column)
+
+
+@part
+def prefetch_row(table, indices, e):
+    """Ask for all of that row, or its first 256 columns."""
+    like = zeros(table, 16)
+    for column in range(0, min(table.shape[1], 256), 16):
+        prefetch(like, table, indices, e, column)
 
 
 def over_tiles(step: Any) -> Any:
@@ -49,6 +56,9 @@ def over_tiles(step: Any) -> Any:
     @part
     def tiles(out, row, low, high, *state):
         column = low
+        while column + WIDEST <= high:
+            write(step(zeros(out, WIDEST), column, None, *state), out, row, column, None)
+            column += WIDEST
         while column + 64 <= high:
             write(step(zeros(out, 64), column, None, *state), out, row, column, None)
             column += 64

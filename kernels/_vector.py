@@ -192,20 +192,20 @@ def weighted(typing_context, value, weights, row, head, column, depth):
 
 
 @intrinsic
-def prefetch_line(typing_context, table, row, offset_bytes):
-    """Ask the processor for the cache line at a byte of a table's row; a wrong address does no harm."""
+def prefetch_tile(typing_context, like, table, row, column):
+    """Ask the processor for what `read` would read; a wrong address does no harm."""
 
     def generate(context, builder, signature, args):
-        types_ = signature.args[0], signature.args[1], types.int64
         byte = ir.IntType(8).as_pointer()
-        start = builder.bitcast(_address(context, builder, types_, (args[0], args[1], I64(0))), byte)
-        offset = context.cast(builder, args[2], signature.args[2], types.int64)
+        start = builder.bitcast(_address(context, builder, signature.args[1:], args[1:]), byte)
         function_type = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
         function = llvm_function(builder, "llvm.prefetch.p0", function_type)
-        builder.call(function, [builder.gep(start, [offset]), I32(0), I32(3), I32(1)])  # to read, keep close, data
+        for offset_bytes in range(0, like.lanes * _size(table), 64):
+            line = builder.gep(start, [I64(offset_bytes)])
+            builder.call(function, [line, I32(0), I32(3), I32(1)])  # to read, keep close, data
         return context.get_dummy_value()
 
-    return types.void(table, row, offset_bytes), generate
+    return types.void(like, table, row, column), generate
 
 
 # ------------------------------------------------------------------ what the intrinsics are made of

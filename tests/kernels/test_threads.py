@@ -348,6 +348,7 @@ DEPTH = 3
 X, OUT, PER_EDGE, PER_NODE = (np.ones(shape, dtype=np.float32) for shape in ((2, 3), (2, 3), (3, 1), (2, 1)))
 ATT, ENDS = np.ones((1, 3), dtype=np.float32), np.ones((2, 4), dtype=np.float32)
 PERM = np.arange(3)
+SCRATCH = np.empty((2 + 2 * 3, 1), dtype=np.float32)  # see gnnkit.kernels._arrays.with_scratch
 GAT = X, PER_NODE, PER_NODE, PER_EDGE, PER_EDGE, 0.2, DEPTH
 GATV2 = X, X, ATT, PER_EDGE, 0.2, DEPTH
 LOOPS: dict[Any, tuple[object, ...]] = {
@@ -357,20 +358,23 @@ LOOPS: dict[Any, tuple[object, ...]] = {
     _loops_spmm.spmm_masked: (X, PER_EDGE, X, X, PER_EDGE, DEPTH, True, OUT),
     _loops_edges.sddmm: (X, X, DEPTH, PER_EDGE.copy()),
     _loops_edges.sddmm_masked: (X, X, X, X, PER_EDGE, DEPTH, PER_EDGE.copy()),
-    _loops_edges.segment_softmax: (PER_EDGE, PER_EDGE[:0], PER_EDGE.copy()),
+    _loops_edges.segment_softmax: (PER_EDGE, PER_EDGE.copy(), SCRATCH),
     _loops_edges.segment_softmax_backward: (PER_EDGE, PER_EDGE, PER_EDGE.copy()),
-    _loops_attention.gat_forward: (*GAT, OUT, PER_NODE.copy(), PER_NODE.copy()),
-    _loops_attention.gat_backward_dst: (*GAT, PER_NODE, PER_NODE, X, PER_NODE, PER_NODE.copy(), PER_EDGE.copy()),
+    _loops_attention.gat_forward: (*GAT, OUT, PER_NODE.copy(), PER_NODE.copy(), SCRATCH),
+    _loops_attention.gat_backward_dst: (
+        *(*GAT, PER_NODE, PER_NODE, X, PER_NODE),
+        *(PER_NODE.copy(), PER_EDGE.copy(), SCRATCH),
+    ),
     _loops_attention.gat_backward_src: (
         *(PERM, X, PER_NODE, ENDS, PER_EDGE, PER_EDGE, 0.2, DEPTH),
-        *(X, OUT, PER_NODE.copy()),
+        *(X, OUT, PER_NODE.copy(), SCRATCH),
     ),
-    _loops_attention.gatv2_forward: (*GATV2, OUT, PER_NODE.copy(), PER_NODE.copy()),
+    _loops_attention.gatv2_forward: (*GATV2, OUT, PER_NODE.copy(), PER_NODE.copy(), SCRATCH),
     _loops_attention.gatv2_backward_dst: (
         *(*GATV2, PER_NODE, PER_NODE, X, PER_NODE),
-        *(OUT, ATT.copy(), np.array([0, 1])),
+        *(OUT, ATT.copy(), np.array([0, 1]), SCRATCH),
     ),
-    _loops_attention.gatv2_backward_src: (PERM, X, X, ATT, ENDS, PER_EDGE, 0.2, DEPTH, X, OUT),
+    _loops_attention.gatv2_backward_src: (PERM, X, X, ATT, ENDS, PER_EDGE, 0.2, DEPTH, X, OUT, SCRATCH),
 }
 SEGMENTS = _loops_edges.segment_softmax, _loops_edges.segment_softmax_backward
 
