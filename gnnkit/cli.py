@@ -144,13 +144,31 @@ def models() -> None:
     _print_facts(_console(), ABOUT)
 
 
+def _warm(console: Any) -> None:
+    from gnnkit.bench._warm import total, warm
+
+    console.print("\nfirst calls, float32; a loop counts at the first call that needs it")
+    done = list(warm())
+    rows: list[tuple[str, ...]] = [
+        (w.name, f"{w.seconds:.2f}", str(w.compiled), str(w.loaded)) for w in (*done, total(done))
+    ]
+    _print_table(console, ("call", "seconds", "compiled", "from the cache"), rows)
+
+
 @app.command()
-def doctor() -> None:
+def doctor(
+    warm: Annotated[
+        bool, typer.Option("--warm", help="Compile the CPU loops of common layers now, and say how long it took.")
+    ] = False,
+) -> None:
     """Say what this installation consists of and whether its parts work."""
     from gnnkit.bench._doctor import examine
 
+    console = _console()
     facts, healthy = examine()
-    _print_facts(_console(), facts)
+    _print_facts(console, facts)
+    if warm:
+        _warm(console)
     if not healthy:
         raise typer.Exit(1)
 

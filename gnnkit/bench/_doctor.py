@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from contextlib import nullcontext
 from importlib import import_module
@@ -13,10 +14,12 @@ import torch
 
 from gnnkit import datasets, kernels
 from gnnkit.bench import _provenance as provenance
+from gnnkit.bench._warm import cache_folder
 from gnnkit.datasets._ogb import alone
 from gnnkit.interop import import_dgl
 
 _OPTIONAL = {"ogb": "ogb", "dgl": "dgl", "cupy": "cuda12 or cuda13"}
+_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def examine() -> tuple[dict[str, str], bool]:
@@ -32,6 +35,8 @@ def examine() -> tuple[dict[str, str], bool]:
         except Exception as error:
             facts[name] = f"BROKEN: {type(error).__name__}: {error}"
             healthy = False
+    facts["compiled loops"] = _compiled()
+    facts["huge pages"] = _huge_pages()
     facts["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     for module, extra in _OPTIONAL.items():
         facts[module] = _optional(module, extra)
@@ -63,6 +68,24 @@ def _cache() -> str:
         pass
     size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
     return f"{folder} (writable, {size / 1e6:.1f} MB)"
+
+
+def _compiled() -> str:
+    """Where Numba's cache is."""
+    folder = cache_folder()
+    if folder is None:
+        return "no folder to write to: compiled anew in every process; NUMBA_CACHE_DIR names one"
+    files = [path for pattern in ("*.nbi", "*.nbc") for path in folder.glob(pattern)]
+    return f"{folder} ({len(files)} files, {sum(path.stat().st_size for path in files) / 1e6:.1f} MB)"
+
+
+def _huge_pages() -> str:
+    """Whether the kernels' large outputs get transparent huge pages, for which they ask by madvise."""
+    if not _HUGE_PAGES.exists():
+        return "unknown: this system has no setting"
+    setting = re.search(r"\[(\w+)\]", _HUGE_PAGES.read_text())
+    name = setting[1] if setting else "unreadable"
+    return f"{name} ({'available to madvise' if name in ('always', 'madvise') else 'not available to madvise'})"
 
 
 def _optional(module: str, extra: str) -> str:
