@@ -1,5 +1,6 @@
 """Fused attention: scores, softmax and aggregation of GAT and GATv2 in one walk, with nothing of size E kept."""
 
+import sys
 from typing import Any
 
 import torch
@@ -61,11 +62,11 @@ def gat_attention(
         >>> gat_attention(indptr, indices, x, zeros, zeros[:1]).tolist()
         [[[3.0]]]
     """
-    _common(indptr, indices, x, mask, negative_slope, transpose)
+    _common(indptr, indices, "x", x, mask, negative_slope, transpose)
     numbers = _numbers(x)
     num_src, num_dst, heads = x.shape[0], indptr.shape[0] - 1, x.shape[1]
     for name, value, rows in (("a_src", a_src, num_src), ("a_dst", a_dst, num_dst), ("a_edge", a_edge, len(indices))):
-        if value is not None:
+        if value is not None or name != "a_edge":
             _check.shaped(name, value, [rows, heads], (x.dtype, numbers))
     _check.same("indptr, x, a_src, a_dst and a_edge", indptr, x, a_src, a_dst, a_edge, dtype=False)
     scores = (None if t is None else t.to(numbers) for t in (a_src, a_dst, a_edge, mask))
@@ -117,7 +118,7 @@ def gatv2_attention(
         >>> gatv2_attention(indptr, indices, x_src, x_dst, torch.zeros(1, 1)).tolist()
         [[[3.0]]]
     """
-    _common(indptr, indices, x_src, mask, negative_slope, transpose)
+    _common(indptr, indices, "x_src", x_src, mask, negative_slope, transpose)
     _check.shaped("x_dst", x_dst, [indptr.shape[0] - 1, *x_src.shape[1:]], (x_src.dtype,))
     _check.shaped("att", att, list(x_src.shape[1:]), (x_src.dtype,))
     _check.same("indptr, x_src, x_dst and att", indptr, x_src, x_dst, att, dtype=False)
@@ -134,19 +135,26 @@ def _numbers(x: Tensor) -> torch.dtype:
 
 
 def _common(
-    indptr: Tensor, indices: Tensor, x: Tensor, mask: Tensor | None, slope: float, transpose: Transpose | None
+    indptr: Tensor,
+    indices: Tensor,
+    name: str,
+    x: Tensor,
+    mask: Tensor | None,
+    slope: float,
+    transpose: Transpose | None,
 ) -> None:
+    """Check what both take, ``name`` being the name of the rows of sources."""
     _check.csr_shapes(indptr, indices)
-    _check.float_tensor("x", x, (3,), half=True)
-    if not isinstance(slope, int | float) or isinstance(slope, bool) or not slope >= 0:
-        raise ValueError(f"negative_slope: expected a number >= 0 (got {slope!r})")
+    _check.float_tensor(name, x, (3,), half=True)
+    if not isinstance(slope, int | float) or isinstance(slope, bool) or not 0 <= slope <= sys.float_info.max:
+        raise ValueError(f"negative_slope: expected a finite number >= 0 (got {slope!r})")
     if mask is not None:
         _check.shaped("mask", mask, [indices.shape[0], x.shape[1]], (x.dtype, _numbers(x)))
         if mask.requires_grad:
             raise ValueError("mask: expected a constant (got a tensor that asks for a gradient)")
-    _check.same("indptr, indices, x and mask", indptr, indices, x, mask, dtype=False)
+    _check.same(f"indptr, indices, {name} and mask", indptr, indices, x, mask, dtype=False)
     if transpose is not None:
-        _check.transposed(transpose, indices.shape[0], x.shape[0])
+        _check.transposed(transpose, indices, x.shape[0])
 
 
 # ------------------------------------------------------------------ GAT

@@ -67,8 +67,9 @@ def csr_shapes(indptr: object, indices: object) -> None:
         raise ValueError("indptr: expected num_dst + 1 entries, at least 1 (got 0)")
 
 
-def transposed(transpose: object, num_edges: int, num_src: int) -> None:
-    """Require the triple ``(t_indptr, t_indices, t_perm)``."""
+def transposed(transpose: object, indices: Tensor, num_src: int) -> None:
+    """Require the triple ``(t_indptr, t_indices, t_perm)``, one entry an edge, beside the indices."""
+    num_edges = indices.shape[0]
     if not isinstance(transpose, tuple) or len(transpose) != 3:
         raise ValueError(f"transpose: expected (t_indptr, t_indices, t_perm) (got {describe(transpose)})")
     csr_shapes(transpose[0], transpose[1])
@@ -78,6 +79,7 @@ def transposed(transpose: object, num_edges: int, num_src: int) -> None:
             raise ValueError(f"{name}: expected {num_edges} entries, one an edge (got {value.numel()})")
     if transpose[0].shape[0] != num_src + 1:
         raise ValueError(f"t_indptr: expected N_src + 1 = {num_src + 1} entries (got {transpose[0].shape[0]})")
+    same("indices and transpose", indices, *transpose, dtype=False)
 
 
 def same(names: str, *tensors: Tensor | None, dtype: bool = True) -> None:

@@ -48,7 +48,7 @@ def sddmm(indptr: Tensor, indices: Tensor, a: Tensor, b: Tensor, *, transpose: T
     _check.same("a and b", a, b)
     _check.same("indptr, indices, a and b", indptr, indices, a, b, dtype=False)
     if transpose is not None:
-        _check.transposed(transpose, indices.shape[0], b.shape[0])
+        _check.transposed(transpose, indices, b.shape[0])
     # [N, H, D]
     left, right = (t.unsqueeze(1) if t.dim() == 2 else t for t in (a, b))
     out: Tensor = sddmm_op(indptr, indices, left, right, *(transpose or (None, None, None)))

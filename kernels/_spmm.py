@@ -75,7 +75,7 @@ def spmm(
     _check.same("x and values", x, values)
     _check.same("indptr, indices, x and values", indptr, indices, x, values, dtype=False)
     if transpose is not None:
-        _check.transposed(transpose, indices.shape[0], x.shape[0])
+        _check.transposed(transpose, indices, x.shape[0])
     if x.dtype in _check.HALF_DTYPES and reduce in ("max", "min"):
         # which message wins is found by comparing, and products are rounded to 16 bits only at the end
         wide = None if values is None else values.float()

@@ -34,7 +34,18 @@ from gnnkit import Adjacency, cli
 from gnnkit.bench import MODELS, recipe
 from gnnkit.data import Split, from_masks, per_class
 from gnnkit.datasets import load, names
-from gnnkit.kernels import gather_rows, group_by, sddmm, segment_reduce, segment_softmax, spmm, transpose_csr
+from gnnkit.kernels import (
+    gat_attention,
+    gather_rows,
+    gatv2_attention,
+    group_by,
+    sddmm,
+    segment_matmul,
+    segment_reduce,
+    segment_softmax,
+    spmm,
+    transpose_csr,
+)
 from gnnkit.train import NodeClassification, override
 
 BACKENDS = ("torch", "numba")
@@ -151,6 +162,48 @@ def make_segment_softmax(draw: Draw) -> Args:
     return {"logits": numbers(draw, len(indices), *row, dtype=real), "indptr": indptr.to(pointer)}
 
 
+def make_gat_attention(draw: Draw) -> Args:
+    indptr, indices, num_src, num_dst = draw_graph(draw)
+    pointer, index, real = draw_dtypes(draw)
+    heads, depth = draw(st.integers(1, 3)), draw(st.integers(1, 4))
+    return {
+        "indptr": indptr.to(pointer),
+        "indices": indices.to(index),
+        "x": numbers(draw, num_src, heads, depth, dtype=real),
+        "a_src": numbers(draw, num_src, heads, dtype=real),
+        "a_dst": numbers(draw, num_dst, heads, dtype=real),
+        "a_edge": numbers(draw, len(indices), heads, dtype=real),
+        "mask": numbers(draw, len(indices), heads, dtype=real),
+        "negative_slope": draw(st.sampled_from([0, 0.2, 1.0])),
+        "transpose": transpose_csr(indptr, indices, num_src),
+    }
+
+
+def make_gatv2_attention(draw: Draw) -> Args:
+    args = make_gat_attention(draw)
+    num_dst, heads, depth = len(args["a_dst"]), *args["x"].shape[1:]
+    for name in ("a_src", "a_dst", "a_edge"):
+        del args[name]
+    x_src = args.pop("x")
+    return args | {
+        "x_src": x_src,
+        "x_dst": numbers(draw, num_dst, heads, depth, dtype=x_src.dtype),
+        "att": numbers(draw, heads, depth, dtype=x_src.dtype),
+    }
+
+
+def make_segment_matmul(draw: Draw) -> Args:
+    indptr, indices, *_ = draw_graph(draw)
+    pointer, _, real = draw_dtypes(draw)
+    heads = draw(st.sampled_from([(), (1,), (2,)]))
+    inner, outer = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    return {
+        "x": numbers(draw, len(indices), *heads, inner, dtype=real),
+        "ptr": indptr.to(pointer),
+        "weight": numbers(draw, len(indptr) - 1, *heads, inner, outer, dtype=real),
+    }
+
+
 def make_gather_rows(draw: Draw) -> Args:
     rows, row = draw(st.integers(1, 6)), draw(st.sampled_from([(), (3,), (2, 2)]))
     dtype = draw(st.sampled_from([torch.float32, torch.float16, torch.int64, torch.uint8, torch.bool]))
@@ -246,7 +299,7 @@ def off(name: str) -> dict[str, Breakage]:
     }
 
 
-def pointer_breakages() -> dict[str, Breakage]:
+def pointer_breakages(vector: str = "indptr") -> dict[str, Breakage]:
     """What is wrong with row pointers."""
 
     def inner(draw: Draw, value: Tensor) -> int:
@@ -288,7 +341,7 @@ def pointer_breakages() -> dict[str, Breakage]:
         "cut short": lambda draw, v: v[: -draw(st.integers(1, len(v) - 1))],
         "empty": lambda draw, v: v[:0],
     }
-    return {f"indptr {name}": altered("indptr", change) for name, change in changes.items()} | off("indptr")
+    return {f"{vector} {name}": altered(vector, change) for name, change in changes.items()} | off(vector)
 
 
 def id_breakages(name: str, bound: Callable[[Args], int]) -> dict[str, Breakage]:
@@ -326,6 +379,14 @@ def real_breakages(name: str) -> dict[str, Breakage]:
     }
 
 
+def other_rows(draw: Draw, value: Tensor) -> Tensor:
+    return value[:-1] if draw(st.booleans()) else torch.cat([value, value[:1]])
+
+
+def wider(draw: Draw, value: Tensor) -> Tensor:
+    return torch.cat([value, value[..., :1]], dim=-1)
+
+
 def other_float(draw: Draw, value: Tensor) -> Tensor:
     return value.to(torch.float64 if value.dtype == torch.float32 else torch.float32)
 
@@ -361,6 +422,7 @@ def transpose_breakages() -> dict[str, Breakage]:
             "of another dtype": NOT_INDEX,
             "no tensor": no_tensor,
             "with more dimensions": more_dims,
+            "on another device": elsewhere,
         }.items()
     }
     return parts | {
@@ -411,24 +473,18 @@ def spmm_breakages() -> dict[str, Breakage]:
 
 
 def sddmm_breakages() -> dict[str, Breakage]:
-    def rows(draw: Draw, value: Tensor) -> Tensor:
-        return value[:-1] if draw(st.booleans()) else torch.cat([value, value[:1]])
-
-    def width(draw: Draw, value: Tensor) -> Tensor:
-        return torch.cat([value, value[..., :1]], dim=-1)
-
     return {
         **csr_breakages(lambda args: len(args["b"])),
         **transpose_breakages(),
         **real_breakages("a"),
         **real_breakages("b"),
-        "a of wrong rows": altered("a", rows),
+        "a of wrong rows": altered("a", other_rows),
         "b lacks the last source": lambda draw, args: {
             "b": args["b"][: int(args["indices"].max())],
             "transpose": None,
         },
-        "a wider": altered("a", width),
-        "b wider": altered("b", width),
+        "a wider": altered("a", wider),
+        "b wider": altered("b", wider),
         "a of another float": altered("a", other_float),
         "b of another float": altered("b", other_float),
         "a with heads, b without": lambda draw, args: {
@@ -441,21 +497,88 @@ def sddmm_breakages() -> dict[str, Breakage]:
 
 
 def segment_breakages(name: str) -> dict[str, Breakage]:
-    def rows(draw: Draw, value: Tensor) -> Tensor:
-        return value[:-1] if draw(st.booleans()) else torch.cat([value, value[:1]])
-
     return {
         **pointer_breakages(),
         **real_breakages(name),
         "indptr on another device": altered("indptr", elsewhere),
-        f"{name} of wrong rows": altered(name, rows),
+        f"{name} of wrong rows": altered(name, other_rows),
         f"{name} a scalar": altered(name, lambda draw, v: v.flatten()[0]),
         f"{name} of four dimensions": altered(name, lambda draw, v: v.reshape(len(v), 1, 1, -1)),
     }
 
 
+def attention_breakages(x: str, *given: str) -> dict[str, Breakage]:
+    """What is wrong with a fused attention: ``x`` names the rows of sources, ``given`` the other real tensors."""
+
+    def learns(draw: Draw, value: Tensor) -> Tensor:
+        return value.requires_grad_()
+
+    def no_slope(draw: Draw, args: Args) -> Args:
+        wrong = [-0.1, -1, math.nan, math.inf, -math.inf, 10**400, None, "0.2", [0.2], True, 1j, torch.tensor(0.2)]
+        return {"negative_slope": draw(st.sampled_from(wrong))}
+
+    def without_last_source(draw: Draw, args: Args) -> Args:
+        rows = int(args["indices"].max())
+        return {name: args[name][:rows] for name in (x, "a_src") if name in args} | {"transpose": None}
+
+    breakages = {
+        **csr_breakages(lambda args: len(args[x])),
+        **transpose_breakages(),
+        f"{x} of more heads": altered(x, lambda draw, v: torch.cat([v, v[:, :1]], dim=1)),
+        **{f"{name} wider": altered(name, wider) for name in ("mask", *given)},
+        f"{x} lacks the last source": without_last_source,
+        "mask that asks for a gradient": altered("mask", learns),
+        "mask no tensor": altered("mask", lambda draw, v: draw(st.sampled_from(["text", 3, v.tolist()]))),
+        "negative_slope no number from 0 on": no_slope,
+    }
+    for name in (x, "mask", *given):
+        breakages |= {key: breakage for key, breakage in real_breakages(name).items() if key not in breakages}
+        breakages |= {
+            f"{name} of another float": altered(name, other_float),
+            f"{name} of wrong rows": altered(name, other_rows),
+            f"{name} of one dimension": altered(name, lambda draw, v: v.flatten()),
+            f"{name} with more dimensions": altered(name, more_dims),
+            f"{name} a scalar": altered(name, lambda draw, v: v.flatten()[0]),
+        }
+    if "a_edge" in given:  # as mask, it may be None
+        breakages["a_edge no tensor"] = altered(
+            "a_edge", lambda draw, v: draw(st.sampled_from(["text", 3, v.tolist()]))
+        )
+    return breakages
+
+
+def matmul_breakages() -> dict[str, Breakage]:
+    def heads_of_one(name: str) -> Breakage:
+        # heads where the other has none, or none where it has them
+        return altered(name, lambda draw, v: v.unsqueeze(1) if v.dim() == 2 + (name == "weight") else v[:, 0])
+
+    return {
+        **pointer_breakages("ptr"),
+        "ptr on another device": altered("ptr", elsewhere),
+        **real_breakages("x"),
+        **real_breakages("weight"),
+        "ptr too long": altered("ptr", lambda draw, v: torch.cat([v, v[-1:].repeat(draw(st.integers(1, 3)))])),
+        "x of another float": altered("x", other_float),
+        "x of 16 bits": altered("x", as_dtype(torch.float16, torch.bfloat16)),
+        "x of wrong rows": altered("x", other_rows),
+        "x wider": altered("x", wider),
+        "x with other heads": heads_of_one("x"),
+        "x of one dimension": altered("x", lambda draw, v: v.flatten()),
+        "x of four dimensions": altered("x", lambda draw, v: v.reshape(len(v), 1, 1, -1)),
+        "x a scalar": altered("x", lambda draw, v: v.flatten()[0]),
+        "weight of another float": altered("weight", other_float),
+        "weight of 16 bits": altered("weight", as_dtype(torch.float16, torch.bfloat16)),
+        "weight of wrong types": altered("weight", other_rows),
+        "weight of more inputs": altered("weight", lambda draw, v: torch.cat([v, v[..., :1, :]], dim=-2)),
+        "weight with other heads": heads_of_one("weight"),
+        "weight of two dimensions": altered("weight", lambda draw, v: v.flatten(1)),
+        "weight of five dimensions": altered("weight", lambda draw, v: v.reshape(len(v), 1, 1, -1, v.shape[-1])),
+        "weight a scalar": altered("weight", lambda draw, v: v.flatten()[0]),
+    }
+
+
 def gather_breakages() -> dict[str, Breakage]:
-    def wider(draw: Draw, value: Tensor) -> Tensor:
+    def other_shape(draw: Draw, value: Tensor) -> Tensor:
         return value[..., None].expand(*value.shape, 2).contiguous()
 
     def strided(draw: Draw, value: Tensor) -> Tensor:
@@ -481,7 +604,7 @@ def gather_breakages() -> dict[str, Breakage]:
         "table sparse": lambda draw, args: {"table": args["table"].to_sparse(), "out": None},
         "out of too few rows": altered("out", lambda draw, v: v[:-1]),
         "out of too many rows": altered("out", lambda draw, v: torch.cat([v, v[:1]])),
-        "out of another shape": altered("out", wider),
+        "out of another shape": altered("out", other_shape),
         "out of another dtype": altered("out", as_dtype(torch.int16, torch.float64, torch.bfloat16)),
         "out no tensor": lambda draw, args: {"out": draw(FOREIGN.filter(lambda v: v is not None))},
         "out with strides": altered("out", strided),
@@ -513,6 +636,13 @@ SURFACES: dict[str, Surface] = {
         segment_breakages("x") | {"reduce unknown": wrong_word("reduce", *REDUCES)},
     ),
     "segment_softmax": Surface("kernels", make_segment_softmax, segment_softmax, segment_breakages("logits")),
+    "gat_attention": Surface(
+        "kernels", make_gat_attention, gat_attention, attention_breakages("x", "a_src", "a_dst", "a_edge")
+    ),
+    "gatv2_attention": Surface(
+        "kernels", make_gatv2_attention, gatv2_attention, attention_breakages("x_src", "x_dst", "att")
+    ),
+    "segment_matmul": Surface("kernels", make_segment_matmul, segment_matmul, matmul_breakages()),
     "gather_rows": Surface("kernels", make_gather_rows, gather_rows, gather_breakages()),
     "group_by": Surface(
         "kernels",
