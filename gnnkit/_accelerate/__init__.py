@@ -30,6 +30,10 @@ def accelerate(module: Module, *, undo: bool = False, verbose: bool = False) -> 
     graph alone, ``gcn_norm`` for one, is remembered. ``RGCNConv``, ``RGATConv`` and ``HGTConv`` compute once for every
     distinct (node, relation) what PyG computes for every edge or node.
 
+    Inside a message ``x_j`` is of a subclass of ``Tensor`` (ask ``isinstance``, not for the exact type) whose rows are
+    not gathered yet. A message that does with it what such rows cannot pass, an ``autograd.Function`` or TorchScript,
+    gets gathered rows from then on; a ``UserWarning``, one for each class, names the class and the reason.
+
     The topology of an ``edge_index`` is found again by a hash of its content, computed at every call (about
     1 ms for 2 million edges), so it may be written in place by anything at all. At most 1 GiB of topologies is
     kept, the least recently used go first; the newest stays whatever its size.
