@@ -25,7 +25,8 @@ def gat_forward(
     slope: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """See `gnnkit.kernels._torch.gat_forward`."""
-    out, top, total = empty(x, len(a_dst), *x.shape[1:]), torch.empty_like(a_dst), torch.empty_like(a_dst)
+    out = empty(x, len(a_dst), *x.shape[1:])
+    top, total = (a_dst.new_empty(a_dst.shape) for _ in range(2))  # contiguous, whatever a_dst is: loops write to them
     inputs = table(x), *(array(t) for t in (a_src, a_dst, a_edge, mask)), slope, x.shape[2]
     over_rows(
         _with_scratch(loops.gat_forward, indptr, indices, x),

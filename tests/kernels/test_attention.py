@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -137,6 +138,19 @@ def test_one_gradient_alone(backend: str, random_graph: Any, wrt: str) -> None:
     t = {name: tensor.detach().requires_grad_(name == wrt) for name, tensor in draw(random_graph, 2, 3).items()}
     ours, theirs = gat(random_graph, t, True, False), gat_oracle(random_graph, t, True, False)
     assert_close(torch.autograd.grad(ours.square().sum(), t[wrt]), torch.autograd.grad(theirs.square().sum(), t[wrt]))
+
+
+@pytest.mark.parametrize("op", [functools.partial(gat, edge=True), gatv2], ids=["gat", "gatv2"])
+def test_strides(backend: str, random_graph: Any, op: Callable[..., Tensor]) -> None:
+    t = draw(random_graph, 2, 3)
+    last_first = {
+        name: tensor.detach().movedim(-1, 0).contiguous().movedim(0, -1).requires_grad_(tensor.requires_grad)
+        for name, tensor in t.items()
+    }
+    assert not any(tensor.is_contiguous() for tensor in last_first.values())
+    expected, out = op(random_graph, t, mask=True), op(random_graph, last_first, mask=True)
+    assert_close(out, expected)
+    same(pulled(out, last_first), pulled(expected, t))
 
 
 @pytest.mark.parametrize("large", [1e4, -1e4, float("inf")])
