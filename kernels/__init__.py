@@ -7,11 +7,12 @@ Numba for CPU tensors, plain PyTorch elsewhere; ``GNNKIT_BACKEND=torch|numba`` o
 if __name__ != "gnnkit.kernels":
     raise ImportError("import gnnkit.kernels, not kernels")
 
-from gnnkit.kernels._attention import gat_attention, gatv2_attention
 from gnnkit.kernels._backend import backend_name
 from gnnkit.kernels._content_hash import content_hash
 from gnnkit.kernels._csr import group_by, transpose_csr
+from gnnkit.kernels._gat import gat_attention
 from gnnkit.kernels._gather_rows import gather_rows
+from gnnkit.kernels._gatv2 import gatv2_attention
 from gnnkit.kernels._sddmm import sddmm
 from gnnkit.kernels._segment_matmul import segment_matmul
 from gnnkit.kernels._segment_reduce import segment_reduce

@@ -1,5 +1,7 @@
 """Building a CSR: a stable counting sort by row, and the transpose made with it."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -91,3 +93,9 @@ def transpose_csr(indptr: Tensor, indices: Tensor, num_src: int) -> Transpose:
     rows = row_of_entry(indptr, indices)
     t_indptr, t_perm = group_by(indices, num_src)
     return t_indptr, rows.index_select(0, t_perm), t_perm
+
+
+def full_transpose(indptr: Tensor, indices: Tensor, transpose: Any, num_src: int) -> Transpose:
+    """The transpose that a caller gave, or one built now where the triple is of None."""
+    given: Transpose = transpose_csr(indptr, indices, num_src) if transpose[0] is None else transpose
+    return given

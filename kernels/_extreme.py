@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gnnkit.kernels._backend import backend
-from gnnkit.kernels._csr import Transpose, transpose_csr
+from gnnkit.kernels._csr import Transpose, full_transpose
 
 
 def extreme_backward(
@@ -112,10 +112,6 @@ def _(indptr: Tensor, indices: Tensor, t0: Any, t1: Any, t2: Any, a: Tensor, b: 
     return a.new_empty(indices.shape[0], a.shape[1])
 
 
-def _full_transpose(indptr: Tensor, indices: Tensor, transpose: Any, num_src: int) -> Any:
-    return transpose_csr(indptr, indices, num_src) if transpose[0] is None else transpose
-
-
 def _spmm_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     *tensors, ctx.to_src = inputs
     ctx.save_for_backward(*tensors)
@@ -123,7 +119,7 @@ def _spmm_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _spmm_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     indptr, indices, t0, t1, t2, z, values, *mask = ctx.saved_tensors
-    transpose = _full_transpose(indptr, indices, (t0, t1, t2), mask[0].shape[0])
+    transpose = full_transpose(indptr, indices, (t0, t1, t2), mask[0].shape[0])
     dz = dvalues = None
     if ctx.needs_input_grad[5]:
         dz = masked_spmm_op(indptr, indices, *transpose, grad, values, *mask, not ctx.to_src)
@@ -139,7 +135,7 @@ def _sddmm_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _sddmm_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     indptr, indices, t0, t1, t2, a, b, *mask = ctx.saved_tensors
-    transpose = _full_transpose(indptr, indices, (t0, t1, t2), mask[0].shape[0])
+    transpose = full_transpose(indptr, indices, (t0, t1, t2), mask[0].shape[0])
     da = db = None
     if ctx.needs_input_grad[5]:
         da = masked_spmm_op(indptr, indices, *transpose, b, grad, *mask, False)

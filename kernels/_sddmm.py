@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gnnkit.kernels import _check
 from gnnkit.kernels._backend import backend
-from gnnkit.kernels._csr import Transpose, transpose_csr
+from gnnkit.kernels._csr import Transpose, full_transpose
 
 
 def sddmm(indptr: Tensor, indices: Tensor, a: Tensor, b: Tensor, *, transpose: Transpose | None = None) -> Tensor:
@@ -86,9 +86,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     if ctx.needs_input_grad[2]:
         da = spmm_op(indptr, indices, b, grad, "sum", *transpose)
     if ctx.needs_input_grad[3]:
-        if transpose[0] is None:
-            transpose = transpose_csr(indptr, indices, b.shape[0])
-        t_indptr, t_indices, t_perm = transpose
+        t_indptr, t_indices, t_perm = full_transpose(indptr, indices, transpose, b.shape[0])
         db = spmm_op(t_indptr, t_indices, a, grad.index_select(0, t_perm), "sum", None, None, None)
     return None, None, da, db, None, None, None
 

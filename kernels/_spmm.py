@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gnnkit.kernels import _check
 from gnnkit.kernels._backend import backend
-from gnnkit.kernels._csr import Transpose, row_of_entry, transpose_csr
+from gnnkit.kernels._csr import Transpose, full_transpose, row_of_entry
 from gnnkit.kernels._extreme import extreme_backward
 from gnnkit.kernels._sddmm import sddmm_op
 
@@ -125,8 +125,8 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     indptr, indices, x, values, out, *transpose = ctx.saved_tensors
-    if transpose[0] is None and ctx.needs_input_grad[2]:
-        transpose = transpose_csr(indptr, indices, ctx.num_src)
+    if ctx.needs_input_grad[2]:
+        transpose = full_transpose(indptr, indices, transpose, ctx.num_src)
     if out is not None:
         dx, dvalues = extreme_backward(ctx, grad, indptr, indices, transpose, x, values, out)
     else:

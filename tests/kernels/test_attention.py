@@ -14,7 +14,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.testing import assert_close
 from torch_geometric.utils import scatter, softmax
 
-from gnnkit.kernels import _attention, gat_attention, gatv2_attention, transpose_csr
+from gnnkit.kernels import _gat, _gatv2, gat_attention, gatv2_attention, transpose_csr
 
 SLOPE = 0.2
 # heads and channels: one number, odd ones, those that are a vector each, several vectors and a rest
@@ -214,14 +214,14 @@ def test_the_fused_backward_runs_unless_it_is_differentiated_again(
     random_graph: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[str] = []
-    for name in ("gat_gradients", "gatv2_gradients"):
-        unfused = getattr(_attention, name)
+    for module, name in ((_gat, "gat_gradients"), (_gatv2, "gatv2_gradients")):
+        unfused = getattr(module, name)
 
         def spy(*args: Any, name: str = name, unfused: Any = unfused, **more: Any) -> Any:
             ran.append(name)
             return unfused(*args, **more)
 
-        monkeypatch.setattr(_attention, name, spy)
+        monkeypatch.setattr(module, name, spy)
     t = draw(random_graph, 2, 3)
     for out, name in ((gat(random_graph, t, False, False), "gat"), (gatv2(random_graph, t, False), "gatv2")):
         once = torch.autograd.grad(out.sum(), t["x"], retain_graph=True)

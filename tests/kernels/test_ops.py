@@ -13,8 +13,9 @@ from torch.library import opcheck
 from torch.testing import assert_close
 
 from gnnkit.kernels import _csr, _extreme, gather_rows, sddmm, segment_softmax, spmm
-from gnnkit.kernels._attention import gat_dst_op, gat_op, gat_src_op, gatv2_dst_op, gatv2_op, gatv2_src_op
+from gnnkit.kernels._gat import gat_dst_op, gat_op, gat_src_op
 from gnnkit.kernels._gather_rows import gather_op
+from gnnkit.kernels._gatv2 import gatv2_dst_op, gatv2_op, gatv2_src_op
 from gnnkit.kernels._sddmm import sddmm_op
 from gnnkit.kernels._segment_matmul import matmul_op, outer_op
 from gnnkit.kernels._segment_softmax import softmax_backward_op, softmax_op
