@@ -1,29 +1,21 @@
-"""Threads change no bit, callers may be threads or forked children, and the parts are fair."""
+"""Threads change no bit, and callers may be threads or forked children."""
 
 from __future__ import annotations
 
 import multiprocessing
 import multiprocessing.connection
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 from torch.utils.data import DataLoader, Dataset
 from torch_geometric.utils import scatter
 
 from gnnkit.kernels import (
-    _loops_attention,
-    _loops_edges,
-    _loops_spmm,
     _threads,
     gat_attention,
     gather_rows,
@@ -37,14 +29,6 @@ from gnnkit.kernels import (
 
 NUM_NODES, NUM_EDGES = 400, 6000
 PATIENCE = 60  # seconds until a child counts as hung
-
-
-@pytest.fixture
-def set_threads() -> Iterator[Callable[[int], None]]:
-    """Set the number of threads, and set it back afterwards."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -234,175 +218,3 @@ def test_forked_loader_workers_aggregate_after_their_parent_did(set_threads: Cal
     expected = torch.stack([Sums()[k] for k in range(4)])
     loader = DataLoader(Sums(), batch_size=None, num_workers=2, multiprocessing_context="fork", timeout=PATIENCE)
     assert torch.equal(torch.stack(list(loader)), expected)
-
-
-# ------------------------------------------------------------------ how the work is cut
-
-degree_lists = st.lists(st.integers(0, 40), max_size=40)
-grains = st.integers(1, 64)
-
-
-def bounds_of(function: Callable[[], list[int]], threads: int, grain: int) -> list[int]:
-    """Cut with another number of threads and another grain."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch, "get_num_threads", lambda: threads)
-        patch.setattr(_threads, "GRAIN", grain)
-        return function()
-
-
-def assert_covers(bounds: list[int], num_rows: int) -> None:
-    """Every row is in exactly one part."""
-    assert bounds[0] == 0
-    assert bounds[-1] == num_rows
-    assert bounds == sorted(bounds)
-
-
-@given(degree_lists, st.integers(0, 9), st.integers(1, 4), grains)
-def test_edge_bounds_cover_all_rows_and_balance_edges(degrees: list[int], width: int, threads: int, grain: int) -> None:
-    indptr = np.cumsum([0, *degrees])
-    bounds = bounds_of(lambda: _threads.edge_bounds(indptr, sum(degrees), width), threads, grain)
-    assert_covers(bounds, len(degrees))
-    costs = [int(indptr[high] - indptr[low]) + high - low for low, high in pairwise(bounds)]
-    largest_row = max(degrees, default=0) + 1
-    assert max(costs) <= (sum(degrees) + len(degrees)) / len(costs) + 1 + largest_row
-
-
-@given(st.integers(2, 60), st.integers(0, 59), st.integers(100, 500), st.integers(2, 4))
-def test_a_hub_with_all_the_edges_leaves_the_other_rows_to_other_parts(
-    num_rows: int, hub: int, degree: int, threads: int
-) -> None:
-    hub = hub % num_rows
-    indptr = np.where(np.arange(num_rows + 1) > hub, degree, 0)
-    bounds = bounds_of(lambda: _threads.edge_bounds(indptr, degree, 1), threads, 1)
-    assert_covers(bounds, num_rows)
-    ((low, high),) = [(low, high) for low, high in pairwise(bounds) if low <= hub < high]
-    fair = (degree + num_rows) / (len(bounds) - 1)
-    assert high - low <= fair + 2
-
-
-@given(st.lists(st.integers(-100, 100), min_size=1, max_size=40), st.integers(1, 9), st.integers(1, 4), grains)
-def test_edge_bounds_of_corrupt_pointers_still_give_every_row_to_one_part(
-    pointers: list[int], width: int, threads: int, grain: int
-) -> None:
-    def cut() -> list[int]:
-        return _threads.edge_bounds(np.array(pointers, dtype=np.int32), abs(pointers[-1]), width)
-
-    assert_covers(bounds_of(cut, threads, grain), len(pointers) - 1)
-
-
-@given(st.integers(0, 500), st.integers(0, 9), st.integers(1, 4), grains)
-def test_even_bounds_cover_all_rows_in_parts_that_differ_by_one(
-    num_rows: int, width: int, threads: int, grain: int
-) -> None:
-    bounds = bounds_of(lambda: _threads.even_bounds(num_rows, width), threads, grain)
-    assert_covers(bounds, num_rows)
-    sizes = [high - low for low, high in pairwise(bounds)]
-    assert max(sizes) - min(sizes) <= 1
-
-
-@given(st.integers(0, 10**6), st.integers(0, 10**5), st.integers(1, 64))
-def test_parts_are_worth_their_thread_and_no_more_than_rows(operations: int, num_rows: int, threads: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch, "get_num_threads", lambda: threads)
-        parts = _threads._num_parts(operations, num_rows)
-    assert 1 <= parts <= max(1, num_rows)
-    if threads == 1:
-        assert parts == 1
-    if parts > 1:
-        assert operations / parts >= _threads.GRAIN
-
-
-def test_run_serves_every_part_once_and_returns_the_largest_status(
-    set_threads: Callable[[int], None],
-) -> None:
-    set_threads(3)
-    seen: list[tuple[int, int, str]] = []
-
-    def loop(low: int, high: int, name: str) -> int:
-        seen.append((low, high, name))
-        return int(low == 4)
-
-    assert _threads.run(loop, [0, 2, 2, 4, 9, 11], "a") == 1
-    assert sorted(seen) == [(0, 2, "a"), (2, 4, "a"), (4, 9, "a"), (9, 11, "a")]
-    assert _threads.run(loop, [0, 2], "b") == 0
-    assert _threads.run(loop, [0], "c") == 0
-    assert _threads.run(loop, [], "d") == 0
-
-
-@pytest.mark.parametrize("bad", [0, 3, 5])
-def test_run_passes_on_what_a_part_raises(set_threads: Callable[[int], None], bad: int) -> None:
-    set_threads(2)
-
-    def loop(low: int, high: int) -> int:
-        if low == bad:
-            raise MemoryError("of one part")
-        return 0
-
-    with pytest.raises(MemoryError, match="of one part"):
-        _threads.run(loop, list(range(8)))
-
-
-# ------------------------------------------------------------------ what a part refuses by itself
-
-DEPTH = 3
-X, OUT, PER_EDGE, PER_NODE = (np.ones(shape, dtype=np.float32) for shape in ((2, 3), (2, 3), (3, 1), (2, 1)))
-ATT, ENDS = np.ones((1, 3), dtype=np.float32), np.ones((2, 4), dtype=np.float32)
-PERM = np.arange(3)
-SCRATCH = np.empty((2 + 2 * 3, 1), dtype=np.float32)  # see gnnkit.kernels._arrays.with_scratch
-GAT = X, PER_NODE, PER_NODE, PER_EDGE, PER_EDGE, 0.2, DEPTH
-GATV2 = X, X, ATT, PER_EDGE, 0.2, DEPTH
-LOOPS: dict[Any, tuple[object, ...]] = {
-    _loops_spmm.spmm_sum: (X, PER_EDGE, DEPTH, False, OUT),
-    _loops_spmm.spmm_extreme: (X, PER_EDGE, DEPTH, True, OUT),
-    _loops_spmm.extreme_ties: (X, PER_EDGE, DEPTH, X, OUT),
-    _loops_spmm.spmm_masked: (X, PER_EDGE, X, X, PER_EDGE, DEPTH, True, OUT),
-    _loops_edges.sddmm: (X, X, DEPTH, PER_EDGE.copy()),
-    _loops_edges.sddmm_masked: (X, X, X, X, PER_EDGE, DEPTH, PER_EDGE.copy()),
-    _loops_edges.segment_softmax: (PER_EDGE, PER_EDGE.copy(), SCRATCH),
-    _loops_edges.segment_softmax_backward: (PER_EDGE, PER_EDGE, PER_EDGE.copy()),
-    _loops_attention.gat_forward: (*GAT, OUT, PER_NODE.copy(), PER_NODE.copy(), SCRATCH),
-    _loops_attention.gat_backward_dst: (
-        *(*GAT, PER_NODE, PER_NODE, X, PER_NODE),
-        *(PER_NODE.copy(), PER_EDGE.copy(), SCRATCH),
-    ),
-    _loops_attention.gat_backward_src: (
-        *(PERM, X, PER_NODE, ENDS, PER_EDGE, PER_EDGE, 0.2, DEPTH),
-        *(X, OUT, PER_NODE.copy(), SCRATCH),
-    ),
-    _loops_attention.gatv2_forward: (*GATV2, OUT, PER_NODE.copy(), PER_NODE.copy(), SCRATCH),
-    _loops_attention.gatv2_backward_dst: (
-        *(*GATV2, PER_NODE, PER_NODE, X, PER_NODE),
-        *(OUT, ATT.copy(), np.array([0, 1]), SCRATCH),
-    ),
-    _loops_attention.gatv2_backward_src: (PERM, X, X, ATT, ENDS, PER_EDGE, 0.2, DEPTH, X, OUT, SCRATCH),
-}
-SEGMENTS = _loops_edges.segment_softmax, _loops_edges.segment_softmax_backward
-
-
-@pytest.mark.parametrize("loop", LOOPS, ids=lambda loop: loop.__name__)
-@pytest.mark.parametrize("pointers", [[0, 9], [9, 10], [-2, 1], [2, 1], [0, 4]], ids=str)
-def test_every_loop_refuses_pointers_that_leave_the_entries_before_it_follows_them(
-    loop: Any, pointers: list[int]
-) -> None:
-    """In time, and not by the row pointer that falls back to E in a later part."""
-    indices = np.zeros(32, dtype=np.int64)[8:11]  # a step outside would read a valid index, not crash
-    tables = () if loop in SEGMENTS else (indices,)
-    assert loop(0, 1, np.array([0, 3]), *tables, *LOOPS[loop]) == 0
-    assert loop(0, 1, np.array(pointers), *tables, *LOOPS[loop]) == 1
-
-
-@pytest.mark.parametrize("loop", [loop for loop in LOOPS if loop not in SEGMENTS], ids=lambda loop: loop.__name__)
-@pytest.mark.parametrize("index", [-1, 2], ids=str)
-def test_every_loop_refuses_an_index_outside_its_table(loop: Any, index: int) -> None:
-    indices = np.array([0, 1, index])
-    assert loop(0, 1, np.array([0, 2]), indices, *LOOPS[loop]) == 0
-    assert loop(0, 1, np.array([0, 3]), indices, *LOOPS[loop]) == 1
-
-
-@pytest.mark.parametrize("index", [-1, 3], ids=str)
-@pytest.mark.parametrize("loop", [_loops_attention.gat_backward_src, _loops_attention.gatv2_backward_src])
-def test_walks_of_the_transpose_refuse_a_wrong_permutation(loop: Any, index: int) -> None:
-    _, *rest = LOOPS[loop]
-    args = np.array([0, 3]), np.array([0, 1, 1])
-    assert loop(0, 1, *args, np.array([0, 1, 2]), *rest) == 0
-    assert loop(0, 1, *args, np.array([0, 1, index]), *rest) == 1
