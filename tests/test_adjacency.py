@@ -424,7 +424,7 @@ def test_the_transpose_is_built_at_first_use(monkeypatch: pytest.MonkeyPatch) ->
         built.append(1)
         return transpose_csr(*args)
 
-    monkeypatch.setattr("gnnkit.adjacency.transpose_csr", counting)
+    monkeypatch.setattr("gnnkit._csr.transpose_csr", counting)
     adj = Adjacency.from_edge_index(EDGES, NUM_NODES)
     with torch.no_grad():
         adj.spmm(torch.ones(NUM_NODES, 1))

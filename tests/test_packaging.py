@@ -38,7 +38,10 @@ ALLOWED: dict[str, set[str]] = {
     "interop": {"_optional"},
     "_convert": {"_optional", "interop", "kernels"},
     "_edge_rows": {"kernels"},
-    "adjacency": {"_convert", "_edge_rows", "kernels"},
+    "_csr": {"_edge_rows", "kernels"},
+    "_locality": {"_csr", "_edge_rows", "kernels"},
+    "_reorder": set(),
+    "adjacency": {"_convert", "_csr", "_edge_rows", "_locality", "_reorder", "kernels"},
     "_accelerate": {"_edge_rows", "adjacency", "kernels"},
     "gnnkit": {"_accelerate", "adjacency"},  # only when a name is first used, see below
     "nn": TOPOLOGY,

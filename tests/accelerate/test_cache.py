@@ -16,6 +16,7 @@ from torch_geometric.nn import GATConv, GCNConv, SAGEConv
 import gnnkit
 from gnnkit._accelerate import _cache
 from gnnkit._accelerate._cache import CACHE, ContentCache
+from gnnkit._csr import Csr
 
 LAYERS = [lambda: GCNConv(3, 4), lambda: SAGEConv(3, 4), lambda: GATConv(3, 4)]
 
@@ -176,7 +177,7 @@ def test_the_size_that_is_counted_is_the_size_that_is_held() -> None:
     adj.gather(x)
     adj.aggregate(torch.ones(100, 2))
     held: dict[int, int] = {}
-    pending: list[object] = [getattr(adj, name) for name in (*adj.__slots__, "entries")]
+    pending: list[object] = [getattr(adj, name) for name in (*Csr.__slots__, "entries")]
     while pending:
         item = pending.pop()
         if isinstance(item, tuple):
