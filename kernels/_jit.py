@@ -15,7 +15,10 @@ import numba
 # _nrt False: no counting of references to arrays, which costs two locked instructions an array, row after row. The
 # caller holds them all. A loop that needs a buffer allocates it in `buffers` and walks the rows in `rows`.
 _OPTIONS = {"nogil": True, "_nrt": False, "fastmath": {"contract"}, "error_model": "numpy"}
-SOURCES = ("_jit", "_half", "_vector", "_math", "_tiles", "_loops", "_loops_spmm", "_loops_edges", "_loops_attention")
+SOURCES = (
+    *("_jit", "_half", "_vector", "_math", "_tiles"),
+    *("_loops", "_loops_spmm", "_loops_edges", "_loops_attention", "_loops_gat", "_loops_gatv2"),
+)
 
 
 def loop(function: Callable[..., Any]) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gnnkit.kernels import _loops_attention as loops
+from gnnkit.kernels import _loops_gat, _loops_gatv2
 from gnnkit.kernels._arrays import array, empty, empty_like, over_rows, refused, table, with_scratch
 from gnnkit.kernels._threads import edge_bounds, run
 
@@ -29,7 +29,7 @@ def gat_forward(
     top, total = (a_dst.new_empty(a_dst.shape) for _ in range(2))  # contiguous, whatever a_dst is: loops write to them
     inputs = table(x), *(array(t) for t in (a_src, a_dst, a_edge, mask)), slope, x.shape[2]
     over_rows(
-        _with_scratch(loops.gat_forward, indptr, indices, x),
+        _with_scratch(_loops_gat.gat_forward, indptr, indices, x),
         indptr,
         indices,
         x,
@@ -61,7 +61,7 @@ def gat_backward_dst(
     inputs = table(x), *(array(t) for t in (a_src, a_dst, a_edge, mask)), slope, x.shape[2]
     saved = array(top), array(total), table(grad), array(delta)
     over_rows(
-        _with_scratch(loops.gat_backward_dst, indptr, indices, x),
+        _with_scratch(_loops_gat.gat_backward_dst, indptr, indices, x),
         indptr,
         indices,
         x,
@@ -93,7 +93,7 @@ def gat_backward_src(
     ends = torch.cat([a_dst, top, total, delta], dim=1)  # [N_dst, 4 H]: one place to look for an edge
     inputs = array(t_perm), table(x), *(array(t) for t in (a_src, ends, a_edge, mask)), slope, x.shape[2]
     over_rows(
-        _with_scratch(loops.gat_backward_src, t_indptr, t_indices, x),
+        _with_scratch(_loops_gat.gat_backward_src, t_indptr, t_indices, x),
         t_indptr,
         t_indices,
         grad,
@@ -113,7 +113,7 @@ def gatv2_forward(
     out, total = empty(x, *x_dst.shape), torch.empty_like(top)
     inputs = table(x), table(x_dst), array(att).reshape(1, -1), array(mask), slope, x.shape[2]
     over_rows(
-        _with_scratch(loops.gatv2_forward, indptr, indices, x),
+        _with_scratch(_loops_gatv2.gatv2_forward, indptr, indices, x),
         indptr,
         indices,
         x,
@@ -149,7 +149,7 @@ def gatv2_backward_dst(
     saved = array(top), array(total), table(grad), array(delta)
     each = list(range(len(bounds)))
     args = pointers, columns, *inputs, *saved, table(d_dst), array(d_att), array(bounds)
-    if run(_with_scratch(loops.gatv2_backward_dst, indptr, indices, x), each, *args):
+    if run(_with_scratch(_loops_gatv2.gatv2_backward_dst, indptr, indices, x), each, *args):
         refused(indptr, indices, len(x))
     return d_dst, d_att.sum(0).view(att.shape).to(att.dtype)
 
@@ -173,7 +173,7 @@ def gatv2_backward_src(
     ends = torch.cat([top, top, total, delta], dim=1)  # [N_dst, 4 H]
     inputs = array(t_perm), table(x), table(x_dst), array(att).reshape(1, -1), array(ends), array(mask)
     args = *inputs, slope, x.shape[2], table(grad), table(dx)
-    over_rows(_with_scratch(loops.gatv2_backward_src, t_indptr, t_indices, x), t_indptr, t_indices, grad, *args)
+    over_rows(_with_scratch(_loops_gatv2.gatv2_backward_src, t_indptr, t_indices, x), t_indptr, t_indices, grad, *args)
     return dx
 
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from gnnkit import Adjacency, kernels
-from gnnkit.kernels import _loops, _loops_attention, _loops_edges, _loops_spmm
+from gnnkit.kernels import _loops, _loops_edges, _loops_gat, _loops_gatv2, _loops_spmm
 
-_MODULES = _loops, _loops_spmm, _loops_edges, _loops_attention
+_MODULES = _loops, _loops_spmm, _loops_edges, _loops_gat, _loops_gatv2
 Call = Callable[[], Any]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gnnkit.kernels import _loops_attention, _loops_edges, _loops_spmm
+from gnnkit.kernels import _loops_edges, _loops_gat, _loops_gatv2, _loops_spmm
 
 DEPTH = 3
 X, OUT, PER_EDGE, PER_NODE = (np.ones(shape, dtype=np.float32) for shape in ((2, 3), (2, 3), (3, 1), (2, 1)))
@@ -25,21 +25,21 @@ LOOPS: dict[Any, tuple[object, ...]] = {
     _loops_edges.sddmm_masked: (X, X, X, X, PER_EDGE, DEPTH, PER_EDGE.copy()),
     _loops_edges.segment_softmax: (PER_EDGE, PER_EDGE.copy(), SCRATCH),
     _loops_edges.segment_softmax_backward: (PER_EDGE, PER_EDGE, PER_EDGE.copy()),
-    _loops_attention.gat_forward: (*GAT, OUT, PER_NODE.copy(), PER_NODE.copy(), SCRATCH),
-    _loops_attention.gat_backward_dst: (
+    _loops_gat.gat_forward: (*GAT, OUT, PER_NODE.copy(), PER_NODE.copy(), SCRATCH),
+    _loops_gat.gat_backward_dst: (
         *(*GAT, PER_NODE, PER_NODE, X, PER_NODE),
         *(PER_NODE.copy(), PER_EDGE.copy(), SCRATCH),
     ),
-    _loops_attention.gat_backward_src: (
+    _loops_gat.gat_backward_src: (
         *(PERM, X, PER_NODE, ENDS, PER_EDGE, PER_EDGE, 0.2, DEPTH),
         *(X, OUT, PER_NODE.copy(), SCRATCH),
     ),
-    _loops_attention.gatv2_forward: (*GATV2, OUT, PER_NODE.copy(), PER_NODE.copy(), SCRATCH),
-    _loops_attention.gatv2_backward_dst: (
+    _loops_gatv2.gatv2_forward: (*GATV2, OUT, PER_NODE.copy(), PER_NODE.copy(), SCRATCH),
+    _loops_gatv2.gatv2_backward_dst: (
         *(*GATV2, PER_NODE, PER_NODE, X, PER_NODE),
         *(OUT, ATT.copy(), np.array([0, 1]), SCRATCH),
     ),
-    _loops_attention.gatv2_backward_src: (PERM, X, X, ATT, ENDS, PER_EDGE, 0.2, DEPTH, X, OUT, SCRATCH),
+    _loops_gatv2.gatv2_backward_src: (PERM, X, X, ATT, ENDS, PER_EDGE, 0.2, DEPTH, X, OUT, SCRATCH),
 }
 SEGMENTS = _loops_edges.segment_softmax, _loops_edges.segment_softmax_backward
 
@@ -65,7 +65,7 @@ def test_every_loop_refuses_an_index_outside_its_table(loop: Any, index: int) ->
 
 
 @pytest.mark.parametrize("index", [-1, 3], ids=str)
-@pytest.mark.parametrize("loop", [_loops_attention.gat_backward_src, _loops_attention.gatv2_backward_src])
+@pytest.mark.parametrize("loop", [_loops_gat.gat_backward_src, _loops_gatv2.gatv2_backward_src])
 def test_walks_of_the_transpose_refuse_a_wrong_permutation(loop: Any, index: int) -> None:
     _, *rest = LOOPS[loop]
     args = np.array([0, 3]), np.array([0, 1, 1])
