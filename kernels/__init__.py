@@ -18,9 +18,11 @@ from gnnkit.kernels._segment_matmul import segment_matmul
 from gnnkit.kernels._segment_reduce import segment_reduce
 from gnnkit.kernels._segment_softmax import segment_softmax
 from gnnkit.kernels._spmm import spmm
+from gnnkit.kernels._spmm_scaled import spmm_scaled
 
 __all__ = [
     "spmm",
+    "spmm_scaled",
     "sddmm",
     "segment_reduce",
     "segment_softmax",

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gnnkit.kernels import _check
 from gnnkit.kernels._backend import backend
+from gnnkit.kernels._register import fake, operation
 
 Transpose = tuple[Tensor, Tensor, Tensor]
 
@@ -39,19 +40,19 @@ def group_by(keys: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
     return indptr, perm
 
 
-@torch.library.custom_op("gnnkit::group_by", mutates_args=())
+@operation("gnnkit::group_by", gradient=False)
 def _group_by(keys: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
     indptr, perm = backend(keys).group_by(keys, num_groups)
     return indptr, perm
 
 
-@_group_by.register_fake
+@fake(_group_by)
 def _(keys: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
     indptr = keys.new_empty(num_groups + 1, dtype=torch.int64)
     return indptr, keys.new_empty(keys.shape, dtype=torch.int64)
 
 
-@torch.library.custom_op("gnnkit::row_of_entry", mutates_args=())
+@operation("gnnkit::row_of_entry", gradient=False)
 def row_of_entry(indptr: Tensor, like: Tensor) -> Tensor:
     """Return the row of every entry of a CSR, ``[E]`` in the dtype of ``like``, which has E entries."""
     # an op of its own, so that the pointers' values are checked also inside a compiled graph
@@ -60,7 +61,7 @@ def row_of_entry(indptr: Tensor, like: Tensor) -> Tensor:
     return rows.repeat_interleave(indptr.diff(), output_size=like.shape[0])
 
 
-@row_of_entry.register_fake
+@fake(row_of_entry)
 def _(indptr: Tensor, like: Tensor) -> Tensor:
     return indptr.new_empty(like.shape[0], dtype=like.dtype)
 

@@ -28,6 +28,7 @@ __all__ = [
     "spmm",
     "extreme_ties",
     "spmm_masked",
+    "spmm_scaled",
     "sddmm",
     "sddmm_masked",
     "segment_softmax",
@@ -59,6 +60,16 @@ def _spmm(indptr: Tensor, indices: Tensor, x: Tensor, values: Tensor | None, red
         walk.reduce("spmm.cu", "spmm_sum", out, x, values, int(reduce == "mean"))
     else:
         walk.reduce("spmm.cu", "spmm_extreme", out, x, values, 1 if reduce == "max" else -1)
+    return out
+
+
+def spmm_scaled(
+    indptr: Tensor, indices: Tensor, x: Tensor, values: Tensor | None, src_scale: Tensor, dst_scale: Tensor
+) -> Tensor:
+    """See `gnnkit.kernels._torch.spmm_scaled`."""
+    x, out = plain(x), x.new_empty(indptr.numel() - 1, *x.shape[1:])
+    walk = Walk(indptr, indices, len(x), x.shape[1:], x.dtype, x, out)
+    walk.reduce("spmm.cu", "spmm_scaled", out, x, *walk.wide_numbers(values, src_scale, dst_scale))
     return out
 
 

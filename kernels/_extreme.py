@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gnnkit.kernels._backend import backend
 from gnnkit.kernels._csr import Transpose, full_transpose
+from gnnkit.kernels._register import fake, operation
 
 
 def extreme_backward(
@@ -35,18 +36,18 @@ def extreme_backward(
     return dx, dvalues
 
 
-@torch.library.custom_op("gnnkit::extreme_ties", mutates_args=())
+@operation("gnnkit::extreme_ties", gradient=False)
 def ties_op(indptr: Tensor, indices: Tensor, x: Tensor, weight: Tensor | None, extreme: Tensor) -> Tensor:
     out: Tensor = backend(x).extreme_ties(indptr, indices, x, weight, extreme)
     return out
 
 
-@ties_op.register_fake
+@fake(ties_op)
 def _(indptr: Tensor, indices: Tensor, x: Tensor, weight: Tensor | None, extreme: Tensor) -> Tensor:
     return extreme.new_empty(extreme.shape)
 
 
-@torch.library.custom_op("gnnkit::masked_spmm", mutates_args=())
+@operation("gnnkit::masked_spmm", gradient=True)
 def masked_spmm_op(
     indptr: Tensor,
     indices: Tensor,
@@ -72,7 +73,7 @@ def masked_spmm_op(
     return out
 
 
-@masked_spmm_op.register_fake
+@fake(masked_spmm_op)
 def _(
     indptr: Tensor,
     indices: Tensor,
@@ -89,7 +90,7 @@ def _(
     return z.new_empty((x if to_src else extreme).shape)
 
 
-@torch.library.custom_op("gnnkit::masked_sddmm", mutates_args=())
+@operation("gnnkit::masked_sddmm", gradient=True)
 def masked_sddmm_op(
     indptr: Tensor,
     indices: Tensor,
@@ -107,7 +108,7 @@ def masked_sddmm_op(
     return out
 
 
-@masked_sddmm_op.register_fake
+@fake(masked_sddmm_op)
 def _(indptr: Tensor, indices: Tensor, t0: Any, t1: Any, t2: Any, a: Tensor, b: Tensor, *_: Any) -> Tensor:
     return a.new_empty(indices.shape[0], a.shape[1])
 
@@ -144,5 +145,5 @@ def _sddmm_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return None, None, None, None, None, da, db, None, None, None
 
 
-masked_spmm_op.register_autograd(_spmm_backward, setup_context=_spmm_setup)
-masked_sddmm_op.register_autograd(_sddmm_backward, setup_context=_sddmm_setup)
+torch.library.register_autograd(masked_spmm_op, _spmm_backward, setup_context=_spmm_setup)
+torch.library.register_autograd(masked_sddmm_op, _sddmm_backward, setup_context=_sddmm_setup)

@@ -10,6 +10,7 @@ from gnnkit.kernels._attention_gradients import gat_gradients, row_products
 from gnnkit.kernels._attention_inputs import check_inputs, score_dtype
 from gnnkit.kernels._backend import backend
 from gnnkit.kernels._csr import Transpose, full_transpose
+from gnnkit.kernels._register import fake, operation
 
 
 def gat_attention(
@@ -75,7 +76,7 @@ def gat_attention(
     return result
 
 
-@torch.library.custom_op("gnnkit::gat", mutates_args=())
+@operation("gnnkit::gat", gradient=True)
 def gat_op(
     indptr: Tensor,
     indices: Tensor,
@@ -93,12 +94,12 @@ def gat_op(
     return out, top, total
 
 
-@gat_op.register_fake
+@fake(gat_op)
 def _(indptr: Tensor, indices: Tensor, x: Tensor, a_src: Tensor, a_dst: Tensor, *_: Any) -> tuple[Tensor, ...]:
     return x.new_empty(a_dst.shape[0], *x.shape[1:]), a_dst.new_empty(a_dst.shape), a_dst.new_empty(a_dst.shape)
 
 
-@torch.library.custom_op("gnnkit::gat_backward_dst", mutates_args=())
+@operation("gnnkit::gat_backward_dst", gradient=False)
 def gat_dst_op(
     indptr: Tensor,
     indices: Tensor,
@@ -119,14 +120,14 @@ def gat_dst_op(
     return d_dst, a_dst.new_empty(0) if d_edge is None else d_edge
 
 
-@gat_dst_op.register_fake
+@fake(gat_dst_op)
 def _(
     indptr: Tensor, indices: Tensor, x: Tensor, a_src: Tensor, a_dst: Tensor, a_edge: Tensor | None, *_: Any
 ) -> tuple[Tensor, Tensor]:
     return a_dst.new_empty(a_dst.shape), a_dst.new_empty(0 if a_edge is None else a_edge.shape)
 
 
-@torch.library.custom_op("gnnkit::gat_backward_src", mutates_args=())
+@operation("gnnkit::gat_backward_src", gradient=False)
 def gat_src_op(
     t_indptr: Tensor,
     t_indices: Tensor,
@@ -148,7 +149,7 @@ def gat_src_op(
     return dx, d_src
 
 
-@gat_src_op.register_fake
+@fake(gat_src_op)
 def _(t0: Tensor, t1: Tensor, t2: Tensor, x: Tensor, a_src: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
     return x.new_empty(x.shape), a_src.new_empty(a_src.shape)
 
@@ -177,4 +178,4 @@ def _backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
     return None, None, dx, d_src, d_dst, d_edge if need_edge else None, None, None, None, None, None
 
 
-gat_op.register_autograd(_backward, setup_context=_setup)
+torch.library.register_autograd(gat_op, _backward, setup_context=_setup)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gnnkit.kernels import _check
 from gnnkit.kernels._backend import backend
+from gnnkit.kernels._register import fake, operation
 
 
 def gather_rows(table: Tensor, ids: Tensor, out: Tensor | None = None) -> Tensor:
@@ -59,14 +60,14 @@ def _gather(table: Tensor, ids: Tensor, out: Tensor) -> None:
     backend(where).gather_rows(table.contiguous(), ids, out)
 
 
-@torch.library.custom_op("gnnkit::gather_rows", mutates_args=())
+@operation("gnnkit::gather_rows", gradient=True)
 def gather_op(table: Tensor, ids: Tensor) -> Tensor:
     out = torch.empty((len(ids), *table.shape[1:]), dtype=table.dtype, device=ids.device)
     _gather(table, ids, out)
     return out
 
 
-@gather_op.register_fake
+@fake(gather_op)
 def _(table: Tensor, ids: Tensor) -> Tensor:
     return torch.empty((ids.shape[0], *table.shape[1:]), dtype=table.dtype, device=ids.device)
 
@@ -82,4 +83,4 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
     return grad.new_zeros(ctx.shape).index_add(0, ids, grad), None
 
 
-gather_op.register_autograd(_backward, setup_context=_setup)
+torch.library.register_autograd(gather_op, _backward, setup_context=_setup)

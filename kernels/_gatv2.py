@@ -10,6 +10,7 @@ from gnnkit.kernels._attention_gradients import gatv2_gradients, row_products
 from gnnkit.kernels._attention_inputs import check_inputs, score_dtype
 from gnnkit.kernels._backend import backend
 from gnnkit.kernels._csr import Transpose, full_transpose
+from gnnkit.kernels._register import fake, operation
 
 
 def gatv2_attention(
@@ -66,7 +67,7 @@ def gatv2_attention(
     return result
 
 
-@torch.library.custom_op("gnnkit::gatv2", mutates_args=())
+@operation("gnnkit::gatv2", gradient=True)
 def gatv2_op(
     indptr: Tensor,
     indices: Tensor,
@@ -83,13 +84,13 @@ def gatv2_op(
     return out, top, total
 
 
-@gatv2_op.register_fake
+@fake(gatv2_op)
 def _(indptr: Tensor, indices: Tensor, x: Tensor, x_dst: Tensor, *_: Any) -> tuple[Tensor, ...]:
     numbers = x.new_empty(x_dst.shape[:2], dtype=score_dtype(x))
     return x.new_empty(x_dst.shape), numbers, torch.empty_like(numbers)
 
 
-@torch.library.custom_op("gnnkit::gatv2_backward_dst", mutates_args=())
+@operation("gnnkit::gatv2_backward_dst", gradient=False)
 def gatv2_dst_op(
     indptr: Tensor,
     indices: Tensor,
@@ -109,12 +110,12 @@ def gatv2_dst_op(
     return d_dst, d_att
 
 
-@gatv2_dst_op.register_fake
+@fake(gatv2_dst_op)
 def _(indptr: Tensor, indices: Tensor, x: Tensor, x_dst: Tensor, att: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
     return x_dst.new_empty(x_dst.shape), att.new_empty(att.shape)
 
 
-@torch.library.custom_op("gnnkit::gatv2_backward_src", mutates_args=())
+@operation("gnnkit::gatv2_backward_src", gradient=False)
 def gatv2_src_op(
     t_indptr: Tensor,
     t_indices: Tensor,
@@ -135,7 +136,7 @@ def gatv2_src_op(
     return dx
 
 
-@gatv2_src_op.register_fake
+@fake(gatv2_src_op)
 def _(t0: Tensor, t1: Tensor, t2: Tensor, x: Tensor, *_: Any) -> Tensor:
     return x.new_empty(x.shape)
 
@@ -163,4 +164,4 @@ def _backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
     return None, None, dx, d_dst, d_att, None, None, None, None, None
 
 
-gatv2_op.register_autograd(_backward, setup_context=_setup)
+torch.library.register_autograd(gatv2_op, _backward, setup_context=_setup)

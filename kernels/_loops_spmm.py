@@ -67,6 +67,31 @@ def spmm_sum(low, high, indptr, indices, x, values, depth, mean, out):
 
 
 @part
+def scaled_step(acc, column, count, i, begin, end, indices, x, values, src_scale, dst_scale):
+    for e in range(begin, end):
+        prefetch(acc, x, indices, e, column)
+        j = indices[e]
+        scale = src_scale[j] if values is None else src_scale[j] * values[e, 0]
+        acc = acc + read(acc, x, j, column, count) * splat(acc, scale)
+    return acc * splat(acc, dst_scale[i])
+
+
+scaled_tiles = over_tiles(scaled_step)
+
+
+@loop
+def spmm_scaled(low, high, indptr, indices, x, values, src_scale, dst_scale, out):
+    """out[i] = dst_scale[i] * sum over e of row i of values[e] * src_scale[indices[e]] * x[indices[e]]."""
+    if bad_rows(low, high, indptr, indices, x.shape[0]):
+        return 1
+    for left in range(0, x.shape[1], WIDEST):  # as in spmm_sum
+        for i in range(low, high):
+            state = (i, indptr[i], indptr[i + 1], indices, x, values, src_scale, dst_scale)
+            scaled_tiles(out, i, left, min(left + WIDEST, x.shape[1]), *state)
+    return 0
+
+
+@part
 def extreme_step(acc, column, count, begin, end, indices, x, values, head, depth, largest):
     for e in range(begin, end):
         prefetch(acc, x, indices, e, column)

@@ -42,6 +42,7 @@ __all__ = [
     "segment_softmax_backward",
     "spmm",
     "spmm_masked",
+    "spmm_scaled",
 ]
 
 LONG_ROW = 1 << 15  # edges; a row this long that holds much of the graph is cut, or it would keep one thread busy
@@ -52,15 +53,31 @@ def spmm(indptr: Tensor, indices: Tensor, x: Tensor, values: Tensor | None, redu
     pieces = _pieces(indptr, indices)
     if pieces is not None:
         inner = "sum" if reduce == "mean" else reduce
-        partial = spmm(pieces[0], indices, x, values, inner)
+        wide = x.float() if x.dtype in _check.HALF_DTYPES else x  # what the pieces come to is not rounded
+        partial = spmm(pieces[0], indices, wide, values, inner)
         out = spmm(pieces[1], torch.arange(len(partial)), partial, None, inner)
-        return out / indptr.diff().clamp(min=1).view(-1, 1, 1).to(out.dtype) if reduce == "mean" else out
+        return (out / indptr.diff().clamp(min=1).view(-1, 1, 1) if reduce == "mean" else out).to(x.dtype)
     out = empty(x, indptr.numel() - 1, *x.shape[1:])
     if reduce in ("sum", "mean"):
         loop, flag = _loops_spmm.spmm_sum, reduce == "mean"
     else:
         loop, flag = _loops_spmm.spmm_extreme, reduce == "max"
     over_rows(loop, indptr, indices, x, table(x), array(values), x.shape[2], flag, table(out))
+    return out
+
+
+def spmm_scaled(
+    indptr: Tensor, indices: Tensor, x: Tensor, values: Tensor | None, src_scale: Tensor, dst_scale: Tensor
+) -> Tensor:
+    """See `gnnkit.kernels._torch.spmm_scaled`."""
+    pieces = _pieces(indptr, indices)
+    if pieces is not None:
+        ones = src_scale.new_ones(len(pieces[0]) - 1)
+        partial = spmm_scaled(pieces[0], indices, x.to(src_scale.dtype), values, src_scale, ones)
+        return spmm_scaled(pieces[1], torch.arange(len(partial)), partial, None, ones, dst_scale).to(x.dtype)
+    out = empty(x, indptr.numel() - 1, *x.shape[1:])
+    args = table(x), array(values), array(src_scale), array(dst_scale), table(out)
+    over_rows(_loops_spmm.spmm_scaled, indptr, indices, x, *args)
     return out
 
 

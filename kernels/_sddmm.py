@@ -8,6 +8,7 @@ from torch import Tensor
 from gnnkit.kernels import _check
 from gnnkit.kernels._backend import backend
 from gnnkit.kernels._csr import Transpose, full_transpose
+from gnnkit.kernels._register import fake, operation
 
 
 def sddmm(indptr: Tensor, indices: Tensor, a: Tensor, b: Tensor, *, transpose: Transpose | None = None) -> Tensor:
@@ -55,7 +56,7 @@ def sddmm(indptr: Tensor, indices: Tensor, a: Tensor, b: Tensor, *, transpose: T
     return out.squeeze(1) if a.dim() == 2 else out
 
 
-@torch.library.custom_op("gnnkit::sddmm", mutates_args=())
+@operation("gnnkit::sddmm", gradient=True)
 def sddmm_op(
     indptr: Tensor,
     indices: Tensor,
@@ -69,7 +70,7 @@ def sddmm_op(
     return out
 
 
-@sddmm_op.register_fake
+@fake(sddmm_op)
 def _(indptr: Tensor, indices: Tensor, a: Tensor, b: Tensor, *_: Tensor | None) -> Tensor:
     return a.new_empty(indices.shape[0], a.shape[1])
 
@@ -91,4 +92,4 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return None, None, da, db, None, None, None
 
 
-sddmm_op.register_autograd(_backward, setup_context=_setup)
+torch.library.register_autograd(sddmm_op, _backward, setup_context=_setup)

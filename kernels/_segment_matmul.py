@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gnnkit.kernels import _check
+from gnnkit.kernels._register import fake, operation
 
 # Rows up to which groups are padded into one batched product: a call costs some microseconds, which is what about
 # this many rows of width 128 cost. 10,000 groups of 0 to 8 rows of width 64: 351 ms one by one, 75 ms padded; their
@@ -64,7 +65,7 @@ def segment_matmul(x: Tensor, ptr: Tensor, weight: Tensor) -> Tensor:
     return out.squeeze(1) if x.dim() == 2 else out
 
 
-@torch.library.custom_op("gnnkit::segment_matmul", mutates_args=())
+@operation("gnnkit::segment_matmul", gradient=True)
 def matmul_op(x: Tensor, ptr: Tensor, weight: Tensor) -> Tensor:
     out = x.new_empty(x.shape[0], x.shape[1], weight.shape[-1])
     bounds = _bounds(ptr, x.shape[0])
@@ -78,12 +79,12 @@ def matmul_op(x: Tensor, ptr: Tensor, weight: Tensor) -> Tensor:
     return out
 
 
-@matmul_op.register_fake
+@fake(matmul_op)
 def _(x: Tensor, ptr: Tensor, weight: Tensor) -> Tensor:
     return x.new_empty(x.shape[0], x.shape[1], weight.shape[-1])
 
 
-@torch.library.custom_op("gnnkit::segment_outer", mutates_args=())
+@operation("gnnkit::segment_outer", gradient=True)
 def outer_op(x: Tensor, ptr: Tensor, y: Tensor) -> Tensor:
     """Return ``[T, H, K, M]``: for every group the sum of its rows' outer products ``x_n y_n``."""
     out = x.new_zeros(ptr.shape[0] - 1, *x.shape[1:], y.shape[-1])
@@ -99,7 +100,7 @@ def outer_op(x: Tensor, ptr: Tensor, y: Tensor) -> Tensor:
     return out
 
 
-@outer_op.register_fake
+@fake(outer_op)
 def _(x: Tensor, ptr: Tensor, y: Tensor) -> Tensor:
     return x.new_empty(ptr.shape[0] - 1, *x.shape[1:], y.shape[-1])
 
@@ -122,8 +123,8 @@ def _outer_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor
     return dx, None, None if x is None else matmul_op(x, ptr, grad)
 
 
-matmul_op.register_autograd(_matmul_backward, setup_context=_setup)
-outer_op.register_autograd(_outer_backward, setup_context=_setup)
+torch.library.register_autograd(matmul_op, _matmul_backward, setup_context=_setup)
+torch.library.register_autograd(outer_op, _outer_backward, setup_context=_setup)
 
 
 def _bounds(ptr: Tensor, num_rows: int) -> list[int]:

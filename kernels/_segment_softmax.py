@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gnnkit.kernels import _check
 from gnnkit.kernels._backend import backend
+from gnnkit.kernels._register import fake, operation
 from gnnkit.kernels._segment_reduce import segment_reduce
 
 
@@ -41,13 +42,13 @@ def segment_softmax(logits: Tensor, indptr: Tensor) -> Tensor:
     return out.squeeze(-1) if logits.dim() == 1 else out
 
 
-@torch.library.custom_op("gnnkit::segment_softmax", mutates_args=())
+@operation("gnnkit::segment_softmax", gradient=True)
 def softmax_op(logits: Tensor, indptr: Tensor) -> Tensor:
     out: Tensor = backend(logits).segment_softmax(logits, indptr)
     return out
 
 
-@softmax_op.register_fake
+@fake(softmax_op)
 def _(logits: Tensor, indptr: Tensor) -> Tensor:
     return logits.new_empty(logits.shape)
 
@@ -68,16 +69,16 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
     return weighted - out * spread, None
 
 
-@torch.library.custom_op("gnnkit::segment_softmax_backward", mutates_args=())
+@operation("gnnkit::segment_softmax_backward", gradient=False)
 def softmax_backward_op(out: Tensor, grad: Tensor, indptr: Tensor) -> Tensor:
     """Return the gradient of the logits; it has no gradient of its own."""
     dlogits: Tensor = backend(out).segment_softmax_backward(out, grad, indptr)
     return dlogits
 
 
-@softmax_backward_op.register_fake
+@fake(softmax_backward_op)
 def _(out: Tensor, grad: Tensor, indptr: Tensor) -> Tensor:
     return out.new_empty(out.shape)
 
 
-softmax_op.register_autograd(_backward, setup_context=_setup)
+torch.library.register_autograd(softmax_op, _backward, setup_context=_setup)

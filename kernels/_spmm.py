@@ -9,7 +9,9 @@ from gnnkit.kernels import _check
 from gnnkit.kernels._backend import backend
 from gnnkit.kernels._csr import Transpose, full_transpose, row_of_entry
 from gnnkit.kernels._extreme import extreme_backward
+from gnnkit.kernels._register import fake, operation
 from gnnkit.kernels._sddmm import sddmm_op
+from gnnkit.kernels._spmm_scaled import scaled_op
 
 REDUCES = ("sum", "mean", "max", "min")
 
@@ -93,7 +95,7 @@ def spmm(
     return result
 
 
-@torch.library.custom_op("gnnkit::spmm", mutates_args=())
+@operation("gnnkit::spmm", gradient=True)
 def spmm_op(
     indptr: Tensor,
     indices: Tensor,
@@ -108,7 +110,7 @@ def spmm_op(
     return out
 
 
-@spmm_op.register_fake
+@fake(spmm_op)
 def _(indptr: Tensor, indices: Tensor, x: Tensor, values: Tensor | None, reduce: str, *_: Tensor | None) -> Tensor:
     return x.new_empty(indptr.shape[0] - 1, *x.shape[1:])
 
@@ -149,10 +151,14 @@ def _linear_backward(
     if ctx.needs_input_grad[2]:
         t_indptr, t_indices, t_perm = transpose
         t_values = None if values is None else values.index_select(0, t_perm)  # [E, H]
-        if share is not None:  # the mean's 1/degree rides on the values: [E], not another pass over [N, D]
-            t_share = share.index_select(0, t_indices).unsqueeze(-1)
-            t_values = t_share if t_values is None else t_values * t_share
-        dx = spmm_op(t_indptr, t_indices, grad, t_values, "sum", None, None, None)
+        if share is not None and grad.shape[1] == 1:  # the mean's 1/degree rides along: no pass over [N, D], no [E]
+            wide = None if t_values is None else t_values.to(numbers)
+            ones = share.new_ones(ctx.num_src)
+            dx = scaled_op(t_indptr, t_indices, grad, wide, share, ones, None, None, None)
+        else:
+            if share is not None and t_values is not None:
+                t_values = t_values * share.index_select(0, t_indices).unsqueeze(-1)
+            dx = spmm_op(t_indptr, t_indices, grad, t_values, "sum", None, None, None)
     if values is not None and ctx.needs_input_grad[3]:
         assert x is not None
         dvalues = sddmm_op(indptr, indices, grad, x, *transpose)
@@ -162,4 +168,4 @@ def _linear_backward(
     return dx, dvalues
 
 
-spmm_op.register_autograd(_backward, setup_context=_setup)
+torch.library.register_autograd(spmm_op, _backward, setup_context=_setup)

@@ -38,6 +38,7 @@ __all__ = [
     "segment_softmax_backward",
     "spmm",
     "spmm_masked",
+    "spmm_scaled",
 ]
 
 
@@ -59,6 +60,17 @@ def spmm(indptr: Tensor, indices: Tensor, x: Tensor, values: Tensor | None, redu
         return (out / indptr.diff().clamp(min=1).view(-1, 1, 1) if reduce == "mean" else out).to(x.dtype)
     where = rows.view(-1, 1, 1).expand_as(messages)
     return out.scatter_reduce(0, where, messages, f"a{reduce}", include_self=False)
+
+
+def spmm_scaled(
+    indptr: Tensor, indices: Tensor, x: Tensor, values: Tensor | None, src_scale: Tensor, dst_scale: Tensor
+) -> Tensor:
+    """`spmm` with sum between two diagonals: of ``src_scale [N_src]`` and ``dst_scale [N_dst]``; H is 1."""
+    rows, cols = rows_and_columns(indptr, indices, len(x))
+    messages = _messages(widened(x), cols, src_scale[cols].unsqueeze(-1))
+    messages = messages if values is None else messages * values.unsqueeze(-1)
+    out = messages.new_zeros(indptr.numel() - 1, *x.shape[1:]).index_add(0, rows, messages)
+    return (out * dst_scale.view(-1, 1, 1)).to(x.dtype)
 
 
 def extreme_ties(indptr: Tensor, indices: Tensor, x: Tensor, weight: Tensor | None, extreme: Tensor) -> Tensor:

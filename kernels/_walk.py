@@ -25,7 +25,7 @@ STRETCH = 32  # entries of a warp where entries are walked and not rows
 
 # the templates of each source that a Walk calls, by how it calls them
 REDUCED = {
-    "spmm.cu": ("spmm_sum", "spmm_extreme"),
+    "spmm.cu": ("spmm_sum", "spmm_scaled", "spmm_extreme"),
     "extreme.cu": ("extreme_ties", "spmm_masked"),
     "gat.cu": ("gat_forward", "gat_backward_dst", "gat_backward_src"),
     "gatv2.cu": ("gatv2_forward", "gatv2_backward_dst", "gatv2_backward_src"),

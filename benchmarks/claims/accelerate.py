@@ -4,7 +4,7 @@ A step is forward, loss, backward and Adam on a network of three layers of width
 ogbn-arxiv made undirected. Peers: the same network plain, with ``edge_index`` (sorted by destination, PyG's best
 order) and with torch CSR as PyG takes it (``adj_t``, built beforehand), GCN also with ``cached=True``. The
 ceiling is the plain network with the aggregation replaced by the identity. The speed-up over ``edge_index`` has to
-reach 60 % of the ceiling's; GIN can pass it, because the accelerated layer also adds the root's term in place.
+reach 75 % of the ceiling's; GIN can pass it, because the accelerated layer also adds the root's term in place.
 
 A second table gives every step another graph, as mini-batches do, so that nothing remembered helps.
 
@@ -41,7 +41,7 @@ from _rows import Claim, show, write
 
 DEFAULTS = {"nodes": 170_000, "edges": 2_300_000, "repeats": 5}
 WIDTH, DEPTH, HEADS = 128, 3, 8
-SHARE = 0.6  # of the ceiling
+SHARE = 0.75  # of the ceiling
 MIN_VS_CSR = {"GCN": 1.5, "GCN cached": 1.5, "SAGE": 1.3, "GIN": 1.1}
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 # nodes and edges of a mini-batch: 32 molecules, a sampled neighbourhood, a big one
@@ -187,6 +187,9 @@ def large(name: str, edge_index: Tensor, repeats: int) -> dict[str, Any]:
     misses = CACHE.misses
     timings = interleave(cases, repeats=repeats, warmup=1)
     built = CACHE.misses - misses
+    # the share is a ratio near 1 of two short steps: it takes more repetitions than the peers can
+    near = interleave({"ours": cases["ours"], "ceiling": cases["ceiling"]}, repeats=3 * repeats, warmup=0)
+    share = near["ceiling"].median_seconds / near["ours"].median_seconds
     with patch.dict(os.environ, GNNKIT_BACKEND="torch"):
         control = interleave({"control": cases["ours"]}, repeats=1, warmup=0)["control"].median_seconds
     ms = {case: timing.median_seconds * 1e3 for case, timing in timings.items()}
@@ -197,7 +200,7 @@ def large(name: str, edge_index: Tensor, repeats: int) -> dict[str, Any]:
         "vs_pyg": ms["pyg"] / ms["ours"],
         "vs_csr": ms["csr"] / ms["ours"] if "csr" in ms else None,
         "ceiling_vs_pyg": ms["pyg"] / ms["ceiling"],
-        "share_of_ceiling": ms["ceiling"] / ms["ours"],
+        "share_of_ceiling": share,
         "hash_ms": hashes,
         "graphs_built": built,
         "control_share": ms["ceiling"] / (control * 1e3),

@@ -1,17 +1,21 @@
-"""Claim: spmm, forward and backward, beats torch CSR and is at least three times as fast as PyG's scatter.
+"""Claim: spmm, forward and backward, beats torch CSR and is 8 to 12 times as fast as PyG's scatter.
 
 The graph has the size of ogbn-arxiv made undirected and the skew of a citation graph or somewhat more: the
 top 1 % of the nodes receive 20 % of the edges (PubMed: 11 %; generated graph of PubMed's size: 19 %).
 
 Every peer gets what a user can give it: PyG edges sorted by destination (measured to be its fastest order),
 torch CSR both index types, its transpose built beforehand, and for the mean values of 1 / degree; the fastest
-of its forms counts. Every contender allocates its output and its gradients anew.
+of its forms counts. Every contender allocates its output and its gradients anew, and all tensors of all contenders
+lie on huge pages (``THP_MEM_ALLOC_ENABLE=1``: gnnkit asks for them by itself, torch only when told).
 """
 
 from __future__ import annotations
 
-import argparse
 import os
+
+os.environ["THP_MEM_ALLOC_ENABLE"] = "1"  # before torch is loaded
+
+import argparse
 import sys
 import warnings
 from collections.abc import Callable
@@ -34,7 +38,7 @@ from _rows import Claim, show, write
 
 DEFAULTS = {"nodes": 170_000, "edges": 2_300_000, "width": 128, "repeats": 5}
 CASES = {"sum": ("sum", False), "mean": ("mean", False), "max": ("max", False), "weighted sum": ("sum", True)}
-MIN_VS_PYG, MIN_VS_CSR = 3.0, 1.0
+MIN_VS_PYG, MIN_VS_CSR = {"sum": 12.0, "mean": 8.0, "max": 12.0, "weighted sum": 8.0}, 1.0
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 NO_CSR = "none: gradient of values is N × N"
 
@@ -192,9 +196,9 @@ def ratios(seconds: float, row: dict[str, Any]) -> tuple[float, float | None]:
     return row["pyg_ms"] / milliseconds, None if row["csr_ms"] is None else row["csr_ms"] / milliseconds
 
 
-def holds(vs_pyg: float, vs_csr: float | None) -> bool:
+def holds(case: str, vs_pyg: float, vs_csr: float | None) -> bool:
     """The claim's thresholds."""
-    return vs_pyg >= MIN_VS_PYG and (vs_csr is None or vs_csr >= MIN_VS_CSR)
+    return vs_pyg >= MIN_VS_PYG[case] and (vs_csr is None or vs_csr >= MIN_VS_CSR)
 
 
 def measure(problem: Problem, case: str, repeats: int) -> dict[str, Any]:
@@ -212,7 +216,7 @@ def measure(problem: Problem, case: str, repeats: int) -> dict[str, Any]:
     for name in ("ours", "pyg", "csr"):
         row[f"{name}_ms"] = timings[name].median_seconds * 1e3 if name in timings else None
     row["vs_pyg"], row["vs_csr"] = ratios(timings["ours"].median_seconds, row)
-    row["holds"] = holds(row["vs_pyg"], row["vs_csr"])
+    row["holds"] = holds(case, row["vs_pyg"], row["vs_csr"])
     spreads = [(timing.q3_seconds - timing.q1_seconds) / timing.median_seconds for timing in timings.values()]
     return row | {"spread_percent": 100 * max(spreads), "csr_form": form}
 
@@ -230,7 +234,7 @@ def rejects_reference(problem: Problem, rows: list[dict[str, Any]]) -> tuple[boo
     with patch.dict(os.environ, GNNKIT_BACKEND="torch"):
         timings = interleave({case: ours(problem, case) for case in CASES}, repeats=1, warmup=0)
     against = {row["case"]: ratios(timings[row["case"]].median_seconds, row) for row in rows}
-    missed = sum(not holds(*pair) for pair in against.values())
+    missed = sum(not holds(case, *pair) for case, pair in against.items())
     figures = ", ".join(f"{case} {vs_pyg:.1f}× PyG" for case, (vs_pyg, _) in against.items())
     return missed > 0, f"torch backend: misses the thresholds in {missed} of {len(rows)} rows ({figures})"
 
@@ -263,12 +267,13 @@ def run(nodes: int, edges: int, width: int, repeats: int) -> Claim:
         slower, said = rejects_reference(problem, rows)
         caught, control = caught and slower, f"{control}; {said}"
     degree = int(problem.adj.indptr.diff().max())
+    least = ", ".join(f"{case} {least:g}×" for case, least in MIN_VS_PYG.items())
     return Claim(
         name="spmm",
         statement=(
             f"spmm forward + backward, float32, D = {width}, power-law graph with {nodes:,} nodes, "
-            f"{edges:,} edges, largest in-degree {degree:,}; thresholds {MIN_VS_PYG:g}× PyG scatter and "
-            f"{MIN_VS_CSR:g}× the best form of torch CSR; floor: (E + N)·D·4 bytes at copy_ bandwidth, twice"
+            f"{edges:,} edges, largest in-degree {degree:,}; huge pages for everybody; thresholds {least} PyG scatter "
+            f"and {MIN_VS_CSR:g}× the best form of torch CSR; floor: (E + N)·D·4 bytes at copy_ bandwidth, twice"
         ),
         command="python benchmarks/claims/spmm.py",
         result="; ".join(map(_figures, rows)) if timed else "the results are not PyG's, or a control failed",

@@ -1,4 +1,4 @@
-// out[i] = reduce over the entries e of row i of values[e] * x[indices[e]]: sum and mean, max and min.
+// out[i] = reduce over the entries e of row i of values[e] * x[indices[e]]: sum and mean, scaled sum, max and min.
 #include "rows.cuh"
 
 template <class T, int V>
@@ -24,6 +24,25 @@ struct Sum : Messages<T, V> {
     __device__ void finish(A* acc, const Place& at, i64 row, i64 begin, i64 end, A*) const {
         if (mean && end > begin)
             for (int v = 0; v < V; v++) acc[v] /= (A)(end - begin);
+        this->write(acc, at, row);
+    }
+};
+
+// Each row of x times a number of its own, and the sum times one of the row.
+template <class T, int V>
+struct Scaled : Messages<T, V> {
+    typedef typename Number<T>::Wide A;
+    const A* src_scale;  // [N_src]
+    const A* dst_scale;  // [rows]
+
+    __device__ void read(typename RowJob<T, V>::Term& term, const Place& at, i64 row, i64 entry, i64 id) const {
+        Messages<T, V>::read(term, at, row, entry, id);
+        A scale = src_scale[this->graph.or_first(id)];
+#pragma unroll
+        for (int v = 0; v < V; v++) term.item[v] *= scale;
+    }
+    __device__ void finish(A* acc, const Place& at, i64 row, i64, i64, A*) const {
+        for (int v = 0; v < V; v++) acc[v] *= dst_scale[row];
         this->write(acc, at, row);
     }
 };
@@ -56,6 +75,13 @@ template <class T, int V, bool hubs>
 __global__ void __launch_bounds__(256)
     spmm_sum(GRAPH, typename Number<T>::Wide* partial, T* out, const T* x, const typename Number<T>::Wide* values, i64 mean) {
     Sum<T, V> job = {{{AS_GRAPH, out}, x, values}, mean != 0};
+    reduce<hubs>(job, partial);
+}
+
+template <class T, int V, bool hubs>
+__global__ void __launch_bounds__(256)
+    spmm_scaled(GRAPH, typename Number<T>::Wide* partial, T* out, const T* x, const typename Number<T>::Wide* values, const typename Number<T>::Wide* src_scale, const typename Number<T>::Wide* dst_scale) {
+    Scaled<T, V> job = {{{AS_GRAPH, out}, x, values}, src_scale, dst_scale};
     reduce<hubs>(job, partial);
 }
 

@@ -132,3 +132,33 @@ def test_a_warp_asks_for_every_line_of_a_row_once(machine: Machine, dtype: torch
     machine.count_lines_of = 12  # x, among the kernel's arguments
     _cupy.spmm(graph.indptr, graph.indices, x, None, "sum")
     assert machine.lines == graph.num_edges * width * dtype.itemsize // 128
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("width", [1, 33, 128])
+def test_scaled(machine: Machine, close: Close, awkward: Graph, width: int, dtype: torch.dtype) -> None:
+    num_dst = len(awkward.indptr) - 1
+    of_numbers = dtype if dtype in EXACT else torch.float32
+    csr, x = (awkward.indptr, awkward.indices), reals(awkward.num_src, 1, width, dtype=dtype)
+    scales = reals(awkward.num_src, dtype=of_numbers), reals(num_dst, dtype=of_numbers)
+    for values in (None, reals(awkward.num_edges, 1, dtype=of_numbers)):
+        right = wide(x), wide(values), *map(wide, scales)
+        size = (None if t is None else t.abs() for t in right)
+        close(
+            _cupy.spmm_scaled(*csr, x, values, *scales),
+            _torch.spmm_scaled(*csr, *right),
+            _torch.spmm_scaled(*csr, *size),
+        )
+
+
+def test_scaled_with_an_id_outside_the_table_makes_nan_of_its_row_alone(machine: Machine) -> None:
+    graph = make("skewed")
+    x, ones = reals(graph.num_src, 1, 4, dtype=torch.float32), torch.ones(max(graph.num_src, len(graph.indptr)))
+    scales = ones[: graph.num_src], ones[: len(graph.indptr) - 1]
+    right = _cupy.spmm_scaled(graph.indptr, graph.indices, x, None, *scales)
+    indices = graph.indices.clone()
+    indices[[0, 100]] = graph.num_src
+    out = _cupy.spmm_scaled(graph.indptr, indices, x, None, *scales)
+    assert out[[0, 2]].isnan().all()
+    out[[0, 2]] = right[[0, 2]]
+    assert torch.equal(out, right)

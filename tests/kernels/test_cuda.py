@@ -17,6 +17,7 @@ from gnnkit.kernels import (
     segment_reduce,
     segment_softmax,
     spmm,
+    spmm_scaled,
 )
 
 pytestmark = pytest.mark.cuda
@@ -77,6 +78,13 @@ def test_the_measured_choice_changes_no_result(adj, reduce, monkeypatch):
     monkeypatch.setenv("GNNKIT_SPMM", "measured")
     for _ in range(2):
         torch.testing.assert_close(spmm(*args, reduce=reduce), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("depth", [8, 9])
+def test_spmm_scaled(adj, depth):
+    shapes = (NUM_SRC, 2, depth), (NUM_SRC,), (NUM_DST,), (NUM_EDGES,)
+    tensors = (torch.randn(*shape, dtype=torch.float64) for shape in shapes)
+    torch.testing.assert_close(*on_both(spmm_scaled, adj.indptr, adj.indices, *tensors))
 
 
 def test_sddmm(adj):

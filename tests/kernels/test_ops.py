@@ -20,6 +20,7 @@ from gnnkit.kernels._sddmm import sddmm_op
 from gnnkit.kernels._segment_matmul import matmul_op, outer_op
 from gnnkit.kernels._segment_softmax import softmax_backward_op, softmax_op
 from gnnkit.kernels._spmm import spmm_op
+from gnnkit.kernels._spmm_scaled import scaled_op
 
 INDPTR, INDICES = torch.tensor([0, 2, 2, 5]), torch.tensor([0, 1, 1, 3, 1])  # 3 destinations, 4 sources
 TRANSPOSE = _csr.transpose_csr(INDPTR, INDICES, 4)
@@ -60,6 +61,14 @@ CASES: dict[str, tuple[Any, Callable[[], tuple[Any, ...]]]] = {
     "spmm sum": (spmm_op, lambda: (INDPTR, INDICES, rows(4, 2, 3), None, "sum", *NO_TRANSPOSE)),
     "spmm mean": (spmm_op, lambda: (INDPTR, INDICES, rows(4, 2, 3), rows(5, 2), "mean", *TRANSPOSE)),
     "spmm max": (spmm_op, lambda: (INDPTR, INDICES, rows(4, 2, 3), rows(5, 2), "max", *NO_TRANSPOSE)),
+    "spmm_scaled": (
+        scaled_op,
+        lambda: (INDPTR, INDICES, rows(4, 1, 3), rows(5, 1), rows(4), rows(3), *TRANSPOSE),
+    ),
+    "spmm_scaled of nodes alone": (
+        scaled_op,
+        lambda: (INDPTR, INDICES, rows(4, 1, 3), None, rows(4, grad=False), rows(3, grad=False), *NO_TRANSPOSE),
+    ),
     "sddmm": (sddmm_op, lambda: (INDPTR, INDICES, rows(3, 2, 3), rows(4, 2, 3), *NO_TRANSPOSE)),
     "extreme_ties": (
         _extreme.ties_op,
@@ -108,7 +117,7 @@ CASES: dict[str, tuple[Any, Callable[[], tuple[Any, ...]]]] = {
 
 def test_every_custom_operation_has_a_case() -> None:
     registered = {name for name in torch._C._dispatch_get_all_op_names() if name.startswith("gnnkit::")}
-    assert {op._qualname for op, _ in CASES.values()} == registered
+    assert {op.name() for op, _ in CASES.values()} == registered
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -18,6 +18,7 @@ GAT = X, PER_NODE, PER_NODE, PER_EDGE, PER_EDGE, 0.2, DEPTH
 GATV2 = X, X, ATT, PER_EDGE, 0.2, DEPTH
 LOOPS: dict[Any, tuple[object, ...]] = {
     _loops_spmm.spmm_sum: (X, PER_EDGE, DEPTH, False, OUT),
+    _loops_spmm.spmm_scaled: (X, PER_EDGE, PER_NODE[:, 0], PER_NODE[:, 0], OUT),
     _loops_spmm.spmm_extreme: (X, PER_EDGE, DEPTH, True, OUT),
     _loops_spmm.extreme_ties: (X, PER_EDGE, DEPTH, X, OUT),
     _loops_spmm.spmm_masked: (X, PER_EDGE, X, X, PER_EDGE, DEPTH, True, OUT),
