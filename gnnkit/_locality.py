@@ -45,8 +45,8 @@ class Locality:
 class Reordering(Generic[Graph]):
     """A graph with its nodes in another order, the way there and back, and what it did to locality.
 
-    ``print`` shows the report. The model of ``reused`` is a cache that holds the ``cache_bytes // row_bytes`` rows read
-    last, one thread, and rows read for nothing else; a real one holds more where rows repeat.
+    ``print`` shows the report. There ``reused``, with the window ``cache_bytes // row_bytes``, is a lower bound of the
+    hits of a cache of ``cache_bytes`` that drops the row used longest ago: a row that repeats takes one place in it.
 
     Attributes:
         method: ``"degree"``, ``"rcm"`` or ``"cluster"``.

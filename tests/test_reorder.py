@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -237,6 +238,13 @@ def test_str_shows_the_report() -> None:
     assert re.fullmatch(r"mean gap +6\d\d\.\d +2\.0", lines[3])
     assert re.fullmatch(r"rows reused +\d+\.\d% +50\.0%", lines[4])  # each row is read twice: the second time
     assert lines[5] == "reused: among the last 100 rows read, 10,000 bytes of 100 each"
+
+
+def test_the_example_of_the_documentation_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    page = Path(__file__).resolve().parent.parent / "docs" / "reorder.md"
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    exec(block, {})
+    assert capsys.readouterr().out.splitlines() == re.findall(r"^# (.*)$", block, re.MULTILINE)
 
 
 # ------------------------------------------------------------------ what cannot be
