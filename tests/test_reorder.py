@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 from torch import Tensor
 
@@ -186,6 +187,14 @@ def test_cluster_prefers_the_community_with_the_larger_rise_of_modularity() -> N
     assert label[:3].tolist() == [label[0]] * 3
     assert label[3:].tolist() == [label[3]] * 3
     assert label[0] != label[3]
+
+
+@pytest.mark.parametrize(("own", "best"), [(1, 1), (0, 0), (2, 0)])
+def test_a_node_stays_where_no_other_community_is_better(own: int, best: int) -> None:
+    near = scipy.sparse.csr_array(np.array([[1.0, 1.0, 0.0]]))  # as many edges to community 0 as to 1
+    share, volume, degrees = np.array([0.2]), np.array([2.0, 2.0, 2.0]), np.array([2.0])
+    volume[own] += degrees[0]
+    assert _reorder._best(near, np.array([own]), share, volume, degrees).tolist() == [best]
 
 
 def test_communities_are_about_as_good_as_those_of_networkx() -> None:
