@@ -40,7 +40,9 @@ def accelerate(module: Module, *, undo: bool = False, verbose: bool = False) -> 
 
     Calls that the kernels do not serve run PyG's own code: sparse matrices and ``EdgeIndex`` in place of an
     ``edge_index``, CUDA tensors, half precision, layers being explained or with message-passing hooks,
-    GAT's ``return_attention_weights``, tracing, forward-mode differentiation, and everything inside ``torch.compile``.
+    GAT's ``return_attention_weights``, tracing and forward-mode differentiation. Inside ``torch.compile`` PyG's layers
+    with a message ``x_j`` or ``weight * x_j`` call the kernels, GCNConv, GATConv and GATv2Conv among them; others are
+    compiled as PyG's.
 
     Args:
         module: A layer or a model with PyG layers. Copies and pickles of it are accelerated too.

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch_geometric.utils import add_self_loops, remove_self_loops
 
 from gnnkit.adjacency import Adjacency
 from gnnkit.kernels import content_hash
@@ -131,6 +132,25 @@ def of_edges(edge_index: Tensor, sizes: tuple[int, int]) -> Topology:
         adj = Adjacency.from_edge_index(edge_index, sizes)
         return Topology(adj, key), nbytes(adj)
 
+    return CACHE.get(key, make)  # type: ignore[no-any-return]
+
+
+def of_looped_edges(edge_index: Tensor, sizes: tuple[int, int], loops: int | None) -> Adjacency:
+    """Return a graph whose first ``loops`` nodes have a self-loop each, after all others, in place of every other one.
+
+    None leaves it as it is. Raises as `of_edges`.
+    """
+    if loops is None:
+        return of_edges(edge_index, sizes).adj
+
+    def make() -> tuple[Adjacency, int]:
+        with torch.inference_mode(False):
+            edges = edge_index.clone() if edge_index.is_inference() else edge_index
+            edges, _ = add_self_loops(remove_self_loops(edges)[0], num_nodes=loops)
+            adj = Adjacency.from_edge_index(edges, sizes)
+        return adj, nbytes(adj)
+
+    key = "loops", loops, edges_key(edge_index, sizes)
     return CACHE.get(key, make)  # type: ignore[no-any-return]
 
 

@@ -9,13 +9,11 @@ from torch import Tensor
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
 from gnnkit._accelerate import _cache
-from gnnkit._accelerate._cache import CACHE, Values
-from gnnkit._accelerate._gcn_norm import GCNNorm
-from gnnkit._accelerate._layer import FastLayer, is_fast
+from gnnkit._accelerate._compiled_ops import gcn_op
+from gnnkit._accelerate._gcn_norm import GCNNorm, normalised
+from gnnkit._accelerate._layer import FastLayer, is_fast, is_fast_compiled
 from gnnkit._accelerate._products import FixedProduct, aggregate
 from gnnkit._accelerate._rows import FLOATS
-from gnnkit.adjacency import Adjacency
-from gnnkit.kernels import content_hash
 
 _NORM = GCNNorm(share=True)
 
@@ -27,7 +25,14 @@ class FastGCN(FastLayer):
 
     def forward(self, x: Any, edge_index: Any, edge_weight: Any = None) -> Any:
         """PyG's ``GCNConv.forward``."""
-        if not self._is_fast(x, edge_index, edge_weight):
+        if not self._is_served(x, edge_weight):
+            return super().forward(x, edge_index, edge_weight)
+        if is_fast_compiled(self, edge_index):
+            if self.cached or (edge_weight is not None and edge_weight.requires_grad):
+                return super().forward(x, edge_index, edge_weight)  # its propagate is ours
+            out = gcn_op(edge_index, self.lin(x), edge_weight, self.improved, self.add_self_loops, False)
+            return out if self.bias is None else out + self.bias
+        if not is_fast(self, edge_index):
             return super().forward(x, edge_index, edge_weight)
         try:
             out = self._propagated(self.lin(x), edge_index, edge_weight, x.dtype)
@@ -35,7 +40,7 @@ class FastGCN(FastLayer):
             return super().forward(x, edge_index, edge_weight)
         return out if self.bias is None else out.add_(self.bias)  # nobody else holds it, and fresh memory is dear
 
-    def _is_fast(self, x: Any, edge_index: Any, edge_weight: Any) -> bool:
+    def _is_served(self, x: Any, edge_weight: Any) -> bool:
         plain_weight = edge_weight is None or (
             type(edge_weight) in (Tensor, torch.nn.Parameter)
             and edge_weight.dim() == 1
@@ -50,7 +55,6 @@ class FastGCN(FastLayer):
             and self.flow == "source_to_target"
             and self.aggr in ("add", "sum")
             and not torch.is_autocast_enabled("cpu")
-            and is_fast(self, edge_index)
         )
 
     def _propagated(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None, dtype: torch.dtype) -> Tensor:
@@ -61,19 +65,5 @@ class FastGCN(FastLayer):
         if self.cached or (edge_weight is not None and edge_weight.requires_grad):
             edges, weight = self._cached_edge_index or _NORM(edge_index, edge_weight, *settings)
             return aggregate(_cache.of_edges(edges, (num_nodes, num_nodes)), x, weight, "sum")
-        weight_key = None if edge_weight is None else content_hash(edge_weight)
-        key = "gcn", _cache.edges_key(edge_index, (num_nodes, num_nodes)), weight_key, settings
-
-        def make() -> tuple[tuple[Adjacency, Values], int]:
-            with torch.inference_mode(False):
-                edges, weight = gcn_norm(_lasting(edge_index), _lasting(edge_weight), *settings)
-                adj = Adjacency.from_edge_index(edges, num_nodes)
-                values = Values(adj, weight.index_select(0, adj.edge_ids))
-            return (adj, values), _cache.nbytes(adj) + values.nbytes
-
-        adj, values = CACHE.get(key, make)
+        adj, values = normalised(edge_index, edge_weight, num_nodes, self.improved, self.add_self_loops, dtype)
         return FixedProduct.of(adj, values, x)
-
-
-def _lasting(tensor: Tensor | None) -> Tensor | None:
-    return tensor.clone() if tensor is not None and tensor.is_inference() else tensor

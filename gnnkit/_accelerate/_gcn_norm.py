@@ -1,4 +1,4 @@
-"""``gcn_norm`` with gradients: the graph with its self-loops is remembered, and sums run along rows."""
+"""``gcn_norm``, remembered; with gradients the graph with its self-loops is, and sums run along rows."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from torch.nn import Parameter
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
 from gnnkit._accelerate import _cache
+from gnnkit._accelerate._cache import CACHE, Values
 from gnnkit._accelerate._remembered import Remembered
 from gnnkit._accelerate._rows import FLOATS
+from gnnkit.adjacency import Adjacency
+from gnnkit.kernels import content_hash
 
 
 class GCNNorm:
@@ -60,6 +63,37 @@ class GCNNorm:
         scale = adj.aggregate(weight.unsqueeze(-1)).pow(-0.5)  # [N, 1]
         scale = scale.masked_fill(scale == float("inf"), 0)
         return edges, (adj.gather(scale, "src").squeeze(-1) * weight * adj.gather(scale, "dst").squeeze(-1))
+
+
+def normalised(
+    edge_index: Tensor,
+    edge_weight: Tensor | None,
+    num_nodes: int,
+    improved: bool,
+    add_self_loops: bool,
+    dtype: torch.dtype,
+) -> tuple[Adjacency, Values]:
+    """Return what PyG's ``gcn_norm`` makes of constant weights, as a CSR and its values; remembered by content.
+
+    Raises:
+        ValueError: An id is no node's.
+    """
+    settings = num_nodes, improved, add_self_loops, "source_to_target", dtype
+    weight_key = None if edge_weight is None else content_hash(edge_weight)
+    key = "gcn", _cache.edges_key(edge_index, (num_nodes, num_nodes)), weight_key, settings
+
+    def make() -> tuple[tuple[Adjacency, Values], int]:
+        with torch.inference_mode(False):
+            edges, weight = gcn_norm(_lasting(edge_index), _lasting(edge_weight), *settings)
+            adj = Adjacency.from_edge_index(edges, num_nodes)
+            values = Values(adj, weight.index_select(0, adj.edge_ids))
+        return (adj, values), _cache.nbytes(adj) + values.nbytes
+
+    return CACHE.get(key, make)  # type: ignore[no-any-return]
+
+
+def _lasting(tensor: Tensor | None) -> Tensor | None:
+    return tensor.clone() if tensor is not None and tensor.is_inference() else tensor
 
 
 def _is_tracked(edge_index: Any, weight: Any) -> bool:

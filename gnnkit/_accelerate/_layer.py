@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch_geometric.nn.conv import MessagePassing
 
+from gnnkit._accelerate import _compiled
 from gnnkit._accelerate._aggregation import is_served
 from gnnkit._accelerate._propagate import Call
 from gnnkit._accelerate._rebound import rebound_class
 from gnnkit._accelerate._rows import EscapedError
-from gnnkit._accelerate._watch import INTERNALS, is_unwatched, replaced
+from gnnkit._accelerate._watch import INTERNALS, is_compiled, is_untouched, is_unwatched, replaced
 
 _GATHERED = "its rows are gathered, which takes memory and time: pending ones do not pass its code ({})"
 
@@ -33,6 +34,9 @@ class FastLayer(MessagePassing):  # type: ignore[misc]
 
     def propagate(self, edge_index: Any, size: Any = None, **kwargs: Any) -> Any:
         """PyG's ``propagate`` on gnnkit's kernels, or PyG's own for the calls that these do not serve."""
+        if is_fast_compiled(self, edge_index):
+            out = _compiled.propagate(self, edge_index, size, kwargs)
+            return super().propagate(edge_index, size=size, **kwargs) if out is None else out
         if not is_fast(self, edge_index) or (call := Call.of(self, self._user_args, edge_index, size, kwargs)) is None:
             return super().propagate(edge_index, size=size, **kwargs)
         return self._pending_first(call.run)
@@ -166,6 +170,15 @@ def remark(layer: MessagePassing) -> str:
 
 def is_fast(layer: MessagePassing, edge_index: Any) -> bool:
     """Whether a call can be served: nobody looks in between, and the graph is a plain ``edge_index`` on the CPU."""
+    return _is_served(edge_index) and is_unwatched(layer)
+
+
+def is_fast_compiled(layer: MessagePassing, edge_index: Any) -> bool:
+    """Whether a call that ``torch.compile`` traces can be one of our operations; as `is_fast` otherwise."""
+    return is_compiled() and _is_served(edge_index) and is_untouched(layer)
+
+
+def _is_served(edge_index: Any) -> bool:
     return (
         type(edge_index) is Tensor
         and edge_index.device.type == "cpu"
@@ -173,5 +186,4 @@ def is_fast(layer: MessagePassing, edge_index: Any) -> bool:
         and edge_index.dim() == 2
         and edge_index.shape[0] == 2
         and edge_index.dtype in (torch.int64, torch.int32)
-        and is_unwatched(layer)
     )

@@ -26,10 +26,14 @@ _HOOKS = tuple(
 
 
 def is_unwatched(layer: MessagePassing) -> bool:
-    """Whether nobody looks at what a layer does in between, or has put something in its place."""
+    """Whether nobody looks at what a layer does in between, not even a tracer, or has put something in its place."""
+    return not is_transformed() and is_untouched(layer)
+
+
+def is_untouched(layer: MessagePassing) -> bool:
+    """Whether a layer has no hooks, explains nothing, and has every method of its class."""
     return (
-        not is_transformed()
-        and not layer.explain
+        not layer.explain
         and layer.decomposed_layers == 1
         and not any(getattr(layer, hooks) for hooks in _HOOKS)
         and not _has_any_global_hook()  # type: ignore[no-untyped-call]
@@ -52,6 +56,16 @@ def is_transformed() -> bool:
         or torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None  # make_fx
         or torch._C._are_functorch_transforms_active()
         or torch.autograd.forward_ad._current_level >= 0
+    )
+
+
+def is_compiled() -> bool:
+    """Whether ``torch.compile`` traces this call, and nothing else does."""
+    return (
+        torch.compiler.is_dynamo_compiling()
+        and not torch.compiler.is_exporting()
+        and not torch._C._are_functorch_transforms_active()
+        and torch.autograd.forward_ad._current_level < 0
     )
 
 

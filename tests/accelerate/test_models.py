@@ -120,7 +120,7 @@ def test_to_hetero(first: str, kernel_calls: list[int]) -> None:
 
 @pytest.mark.parametrize("name", ["GCN", "GAT", "GIN", "PNA"])
 def test_models_compile_into_one_graph(name: str) -> None:
-    """Inside torch.compile PyG's own code runs: a hash of content has no place in a traced graph."""
+    """GCN, GAT and GIN by operations of ours, PNA as PyG's (`test_compiled.py` looks at the graphs)."""
     make, inputs = MODELS[name]
     torch.manual_seed(0)
     plain = make().double().eval()
