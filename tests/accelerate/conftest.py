@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import copy
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch_geometric.nn import MessagePassing
 
 import gnnkit
 from gnnkit._accelerate import _pairs
+from gnnkit._accelerate._cache import CACHE
+from gnnkit._accelerate._layer import FastLayer
 from gnnkit.kernels import _numba
 
-WIDTH, OUT, EDGE, RELATIONS = 6, 4, 3, 3  # channels in, out and of an edge; kinds of edges
-TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
+sys.path.insert(0, str(Path(__file__).parent))  # for the modules that tests share
+from compare import TOLERANCE, distance
+from served_layers import EDGE, RELATIONS, WIDTH
+from usual_layers import LAYERS
 
 
 def draw(seed: int, pair: bool) -> tuple[Tensor, int, int]:
@@ -81,14 +89,19 @@ def outcome(layer: nn.Module, takes: str, seed: int, dtype: torch.dtype) -> tupl
     return out.detach(), [torch.zeros_like(w) if g is None else g for g, w in zip(grads, wrt, strict=True)]
 
 
-def distance(actual: Tensor, expected: Tensor) -> float:
-    """The largest error, relative to the tensor's own size where that exceeds 1."""
-    assert actual.shape == expected.shape
-    assert actual.dtype == expected.dtype
-    same = (actual == expected) | (actual.isnan() & expected.isnan())
-    finite = expected[expected.isfinite()].abs()
-    error = (actual - expected).abs().masked_fill(same, 0)
-    return float(error.max() / finite.max().clamp(min=1)) if finite.numel() else float(error.sum())
+@pytest.fixture(autouse=True)
+def _fresh() -> Iterator[None]:
+    """No graph is known from an earlier test."""
+    CACHE.clear()
+    yield
+    CACHE.clear()
+
+
+@pytest.fixture(params=LAYERS, ids=[name.replace(" ", "_") for name in LAYERS])
+def plain(request: pytest.FixtureRequest) -> MessagePassing:
+    """Each of the usual layers in turn, as PyG makes it."""
+    torch.manual_seed(0)
+    return LAYERS[request.param]()
 
 
 @pytest.fixture(autouse=True)
@@ -165,3 +178,56 @@ def kernel_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     for name in ("spmm", "gat_forward", "gatv2_forward"):
         count(name)
     return calls
+
+
+@pytest.fixture
+def typed_calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """How often the Numba kernel ran, and how often a layer propagated relation by relation."""
+    counts = {"spmm": 0, "propagate": 0}
+    spmm, propagate = _numba.spmm, FastLayer.propagate
+
+    def counted_spmm(*args: Any) -> Tensor:
+        counts["spmm"] += 1
+        return spmm(*args)
+
+    def counted_propagate(*args: Any, **kwargs: Any) -> Any:
+        counts["propagate"] += 1
+        return propagate(*args, **kwargs)
+
+    monkeypatch.setattr(_numba, "spmm", counted_spmm)
+    monkeypatch.setattr(FastLayer, "propagate", counted_propagate)
+    return counts
+
+
+@pytest.fixture
+def kernel_counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each kernel ran."""
+    counted: Counter[str] = Counter()
+
+    def count(name: str) -> None:
+        original = getattr(_numba, name)
+        monkeypatch.setattr(_numba, name, lambda *args: counted.update([name]) or original(*args))
+
+    for name in ("spmm", "sddmm", "segment_softmax"):
+        count(name)
+    return counted
+
+
+@pytest.fixture
+def assert_kernels_ran(
+    kernel_counts: Counter[str], call_on_a_graph: Callable[[nn.Module, str], Tensor]
+) -> Callable[..., None]:
+    """Call a layer forward and backward: ``(make, what its forward takes, the kernels that its forward runs on)``."""
+
+    def check(make: Callable[[], nn.Module], takes: str, kernels: str) -> None:
+        layer = gnnkit.accelerate(make())
+        assert isinstance(layer, FastLayer)
+        for _ in range(2):
+            kernel_counts.clear()
+            out = call_on_a_graph(layer, takes)
+            assert set(kernels.split()) <= set(kernel_counts)
+            out.sum().backward() if out.requires_grad else None
+            assert kernel_counts["spmm"]
+        assert not type(layer).why_gathered
+
+    return check

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import gc
 import threading
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -19,13 +18,6 @@ from gnnkit._accelerate._cache import CACHE, ContentCache
 from gnnkit._csr import Csr
 
 LAYERS = [lambda: GCNConv(3, 4), lambda: SAGEConv(3, 4), lambda: GATConv(3, 4)]
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
-    CACHE.clear()
-    yield
-    CACHE.clear()
 
 
 @pytest.fixture(params=LAYERS, ids=["gcn", "sage", "gat"])

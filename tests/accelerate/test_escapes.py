@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from hidden import Doubled
 from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 
@@ -94,16 +95,6 @@ def test_an_error_of_the_layer_comes_out_once(message: Message, update: bool) ->
 
 
 # ------------------------------------------------------------------ rows that escape
-
-
-class Doubled(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return 2 * x
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return 2 * grad
 
 
 def _caught(layer: Any, x_j: Tensor, e: Tensor) -> Tensor:

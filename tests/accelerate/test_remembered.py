@@ -6,7 +6,7 @@ import copy
 import pickle
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -37,13 +37,6 @@ from gnnkit.kernels import _numba
 RNG = torch.Generator().manual_seed(0)
 X = torch.randn(12, 4, dtype=torch.float64, generator=RNG)
 EDGES = torch.randint(10, (2, 40), generator=RNG)  # nodes 10 and 11 have no edges
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
-    CACHE.clear()
-    yield
-    CACHE.clear()
 
 
 # ------------------------------------------------------------------ marks
