@@ -16,6 +16,7 @@ from gnnkit._accelerate._aggregation import is_served
 from gnnkit._accelerate._propagate import Call
 from gnnkit._accelerate._rebound import rebound_class
 from gnnkit._accelerate._rows import EscapedError
+from gnnkit._accelerate._saved import attempted
 from gnnkit._accelerate._watch import INTERNALS, is_compiled, is_untouched, is_unwatched, replaced
 
 _GATHERED = "its rows are gathered, which takes memory and time: pending ones do not pass its code ({})"
@@ -53,7 +54,7 @@ class FastLayer(MessagePassing):  # type: ignore[misc]
             return run(pending=False)
         random = torch.get_rng_state()
         try:
-            return run(pending=True)
+            return attempted(lambda: run(pending=True))
         except EscapedError as error:
             why = str(error)
         # Pending rows do not pass through an autograd.Function or TorchScript: gather, here and from now on.
