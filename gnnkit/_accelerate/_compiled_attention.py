@@ -12,11 +12,12 @@ from gnnkit._accelerate import _cache
 from gnnkit._accelerate._cache import CACHE
 from gnnkit.adjacency import Adjacency
 from gnnkit.kernels import sddmm
+from gnnkit.kernels._register import fake, operation
 
 _NO_TRANSPOSE = None, None, None
 
 
-@torch.library.custom_op("gnnkit_accelerate::gat", mutates_args=())
+@operation("gnnkit_accelerate::gat", gradient=True)
 def gat_op(
     edge_index: Tensor,
     x: Tensor,
@@ -47,12 +48,12 @@ def gat_op(
     return out, top, total
 
 
-@gat_op.register_fake
+@fake(gat_op)
 def _(edge_index: Tensor, x: Tensor, a_src: Tensor, a_dst: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
     return x.new_empty(a_dst.shape[0], *x.shape[1:]), a_dst.new_empty(a_dst.shape), a_dst.new_empty(a_dst.shape)
 
 
-@torch.library.custom_op("gnnkit_accelerate::gat_backward", mutates_args=())
+@operation("gnnkit_accelerate::gat_backward", gradient=False)
 def gat_backward_op(
     edge_index: Tensor,
     x: Tensor,
@@ -74,12 +75,12 @@ def gat_backward_op(
     return dx, d_src, d_dst
 
 
-@gat_backward_op.register_fake
+@fake(gat_backward_op)
 def _(edge_index: Tensor, x: Tensor, a_src: Tensor, a_dst: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
     return x.new_empty(x.shape), a_src.new_empty(a_src.shape), a_dst.new_empty(a_dst.shape)
 
 
-@torch.library.custom_op("gnnkit_accelerate::gatv2", mutates_args=())
+@operation("gnnkit_accelerate::gatv2", gradient=True)
 def gatv2_op(
     edge_index: Tensor,
     x: Tensor,
@@ -95,12 +96,12 @@ def gatv2_op(
     return out, top, total
 
 
-@gatv2_op.register_fake
+@fake(gatv2_op)
 def _(edge_index: Tensor, x: Tensor, x_dst: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
     return x_dst.new_empty(x_dst.shape), x_dst.new_empty(x_dst.shape[:2]), x_dst.new_empty(x_dst.shape[:2])
 
 
-@torch.library.custom_op("gnnkit_accelerate::gatv2_backward", mutates_args=())
+@operation("gnnkit_accelerate::gatv2_backward", gradient=False)
 def gatv2_backward_op(
     edge_index: Tensor,
     x: Tensor,
@@ -122,7 +123,7 @@ def gatv2_backward_op(
     return dx, d_dst, d_att
 
 
-@gatv2_backward_op.register_fake
+@fake(gatv2_backward_op)
 def _(edge_index: Tensor, x: Tensor, x_dst: Tensor, att: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
     return x.new_empty(x.shape), x_dst.new_empty(x_dst.shape), att.new_empty(att.shape)
 
@@ -146,8 +147,8 @@ def _backward_by(op: Callable[..., Any]) -> Callable[..., Any]:
     return backward
 
 
-gat_op.register_autograd(_backward_by(gat_backward_op), setup_context=_setup)
-gatv2_op.register_autograd(_backward_by(gatv2_backward_op), setup_context=_setup)
+torch.library.register_autograd(gat_op, _backward_by(gat_backward_op), setup_context=_setup)
+torch.library.register_autograd(gatv2_op, _backward_by(gatv2_backward_op), setup_context=_setup)
 
 
 def _graph(

@@ -15,6 +15,7 @@ from torch import Tensor
 from gnnkit._accelerate import _cache
 from gnnkit._accelerate._gcn_norm import normalised
 from gnnkit.kernels import sddmm, spmm
+from gnnkit.kernels._register import fake, operation
 
 _EXTREMES = ("max", "min")
 
@@ -22,7 +23,7 @@ _EXTREMES = ("max", "min")
 # ------------------------------------------------------------------ sums, means, maxima, minima
 
 
-@torch.library.custom_op("gnnkit_accelerate::aggregate", mutates_args=())
+@operation("gnnkit_accelerate::aggregate", gradient=True)
 def aggregate_op(edge_index: Tensor, x: Tensor, weight: Tensor | None, reduce: str, num_dst: int) -> Tensor:
     """Reduce ``weight_e * x[source of e]`` at every destination.
 
@@ -38,12 +39,12 @@ def aggregate_op(edge_index: Tensor, x: Tensor, weight: Tensor | None, reduce: s
     return spmm(adj.indptr, adj.indices, x, values, reduce)
 
 
-@aggregate_op.register_fake
+@fake(aggregate_op)
 def _(edge_index: Tensor, x: Tensor, weight: Tensor | None, reduce: str, num_dst: int) -> Tensor:
     return x.new_empty(num_dst, *x.shape[1:])
 
 
-@torch.library.custom_op("gnnkit_accelerate::aggregate_backward", mutates_args=())
+@operation("gnnkit_accelerate::aggregate_backward", gradient=False)
 def aggregate_backward_op(
     edge_index: Tensor,
     grad: Tensor,
@@ -68,7 +69,7 @@ def aggregate_backward_op(
     return none if dx is None else dx, none.clone() if dvalues is None else adj.to_edge_order(dvalues)
 
 
-@aggregate_backward_op.register_fake
+@fake(aggregate_backward_op)
 def _(
     edge_index: Tensor, grad: Tensor, x: Any, weight: Any, out: Any, reduce: str, num_src: int, need_x: bool, need: bool
 ) -> tuple[Tensor, Tensor]:
@@ -125,13 +126,13 @@ def _aggregate_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return None, dx if need_x else None, dweight if need_weight else None, None, None
 
 
-aggregate_op.register_autograd(_aggregate_backward, setup_context=_aggregate_setup)
+torch.library.register_autograd(aggregate_op, _aggregate_backward, setup_context=_aggregate_setup)
 
 
 # ------------------------------------------------------------------ GCN
 
 
-@torch.library.custom_op("gnnkit_accelerate::gcn", mutates_args=())
+@operation("gnnkit_accelerate::gcn", gradient=True)
 def gcn_op(
     edge_index: Tensor, x: Tensor, weight: Tensor | None, improved: bool, loops: bool, transposed: bool
 ) -> Tensor:
@@ -142,7 +143,7 @@ def gcn_op(
     return spmm(adj.indptr, adj.indices, x, values.by_dst)
 
 
-@gcn_op.register_fake
+@fake(gcn_op)
 def _(edge_index: Tensor, x: Tensor, *_: Any) -> Tensor:
     return x.new_empty(x.shape)
 
@@ -157,4 +158,4 @@ def _gcn_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return None, gcn_op(edge_index, grad, weight, *ctx.how, not ctx.transposed), None, None, None, None
 
 
-gcn_op.register_autograd(_gcn_backward, setup_context=_gcn_setup)
+torch.library.register_autograd(gcn_op, _gcn_backward, setup_context=_gcn_setup)

@@ -76,6 +76,11 @@ def fresh_dynamo() -> Iterator[None]:
     torch._dynamo.reset()
 
 
+def _untouched(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
+    """The backend that changes nothing: quicker, where what the compiler makes of the graph is not the question."""
+    return graph.forward
+
+
 class Seen:
     """A backend that notes which operations of ours each graph holds, and hands it to another one."""
 
@@ -97,7 +102,7 @@ def draw(num_nodes: int, num_edges: int) -> tuple[Tensor, Tensor]:
     return torch.randn(num_nodes, 4, dtype=torch.float64, generator=rng), edge_index
 
 
-GRAPHS = [draw(12, 40), draw(9, 21), draw(30, 33)]
+GRAPHS = [draw(12, 40), draw(9, 21)]
 
 
 def results(model: nn.Module, x: Any, *args: Any) -> list[Tensor]:
@@ -136,7 +141,7 @@ def test_a_layer_is_one_operation_and_equals_pyg(family: str) -> None:
 @pytest.mark.parametrize("constant", [True, False])
 def test_weights_of_edges(constant: bool) -> None:
     layers = [FAMILIES["GCN"][0], FAMILIES["GCN"][3], *FAMILIES["optional weights"][:2]]
-    plain, compiled, seen = pair(*(make for make, _ in layers))
+    plain, compiled, seen = pair(*(make for make, _ in layers), then=_untouched)
     for x, edge_index in GRAPHS[:2]:
         weight = torch.rand(edge_index.shape[1], dtype=x.dtype).requires_grad_(not constant)
         check(plain, compiled, x, edge_index, weight)
@@ -150,6 +155,7 @@ def test_bipartite_graphs() -> None:
         lambda: pyg_nn.GraphConv((4, 3), 5),
         lambda: pyg_nn.GATConv((4, 3), 5, heads=2),
         lambda: pyg_nn.GATv2Conv((4, 3), 5, heads=2),
+        then=_untouched,
     )
     for num_src, num_dst, num_edges in [(11, 7, 30), (6, 9, 20)]:
         edge_index = torch.stack([torch.randint(num_src, (num_edges,)), torch.randint(num_dst, (num_edges,))])
@@ -160,14 +166,10 @@ def test_bipartite_graphs() -> None:
 
 def test_attention_with_features_of_edges_aggregates_by_one_operation() -> None:
     how = {"heads": 2, "edge_dim": 2, "add_self_loops": False}
-    plain, compiled, seen = pair(*(lambda kind=kind: kind(4, 3, **how) for kind in BOTH_GATS))
+    plain, compiled, seen = pair(*(lambda kind=kind: kind(4, 3, **how) for kind in BOTH_GATS), then=_untouched)
     for x, edge_index in GRAPHS[:2]:
         check(plain, compiled, x, edge_index, torch.rand(edge_index.shape[1], 2, dtype=x.dtype))
     assert seen.graphs[-1] == ["aggregate", "aggregate"]
-
-
-def _untouched(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
-    return graph.forward
 
 
 class Scaled(pyg_nn.SAGEConv):
@@ -229,7 +231,8 @@ def test_dropout_of_attention_drops_what_pyg_drops() -> None:
 
 def test_dropout_of_attention_beside_self_loops() -> None:
     """Every edge has a factor of its own, 0 or 2: the mean of many draws is what is computed without dropout."""
-    plain, compiled, _ = pair(*(lambda kind=kind: kind(4, 3, heads=2, dropout=0.5) for kind in BOTH_GATS))
+    makers = (lambda kind=kind: kind(4, 3, heads=2, dropout=0.5) for kind in BOTH_GATS)
+    plain, compiled, _ = pair(*makers, then=_untouched)
     x, edge_index = GRAPHS[0]
     with torch.no_grad():
         expected = plain.eval()(x, edge_index)
@@ -246,16 +249,8 @@ def test_cached_gcn_keeps_its_graph() -> None:
     assert all(graph == ["aggregate"] for graph in seen.graphs)
 
 
-def test_what_is_remembered_is_never_written() -> None:
-    """A compiled graph may write over what an operation returned; in eager mode the same graph is right afterwards."""
-    plain, compiled, _ = pair(*FIRST, lambda: pyg_nn.GraphConv(4, 6, aggr="min"))
-    eager = gnnkit.accelerate(copy.deepcopy(plain))
-    for model in (eager, compiled, eager, compiled):
-        check(plain, model, *GRAPHS[0])
-
-
 def test_a_graph_that_was_dropped_before_the_backward_is_built_again() -> None:
-    plain, compiled, _ = pair(*FIRST)
+    plain, compiled, _ = pair(*FIRST, then=_untouched)
     x, edge_index = GRAPHS[0]
     grads = []
     for model in (plain, compiled):
@@ -266,7 +261,7 @@ def test_a_graph_that_was_dropped_before_the_backward_is_built_again() -> None:
 
 
 def test_a_bad_id_is_a_value_error() -> None:
-    _, compiled, _ = pair(lambda: pyg_nn.SAGEConv(4, 6))
+    _, compiled, _ = pair(lambda: pyg_nn.SAGEConv(4, 6), then=_untouched)
     x, edge_index = GRAPHS[0]
     compiled(x, edge_index)
     with pytest.raises(ValueError, match="got 99"):
@@ -310,8 +305,11 @@ class Network(nn.Module):
 )
 def test_inductor() -> None:
     plain, compiled, _ = pair(Network, backend="inductor")
+    eager = gnnkit.accelerate(copy.deepcopy(plain))
     for graph in GRAPHS:
-        check(plain, compiled, *graph)
+        # it may write over what an operation returned, and what is remembered stays right
+        for model in (eager, compiled, eager, compiled):
+            check(plain, model, *graph)
 
 
 # ------------------------------------------------------------------ the operations
@@ -347,7 +345,7 @@ def _cases() -> dict[str, tuple[Any, tuple[Any, ...]]]:
         ):
             fixed = [a.detach() if isinstance(a, Tensor) else a for a in args]
             out, top, total = op(*fixed)
-            cases[f"{back._qualname} {name}"] = back, (*fixed, out, top, total, out * 2)
+            cases[f"{back.name()} {name}"] = back, (*fixed, out, top, total, out * 2)
     return cases
 
 
@@ -356,7 +354,7 @@ CASES = _cases()
 
 def test_every_operation_has_a_case() -> None:
     registered = {name for name in torch._C._dispatch_get_all_op_names() if name.startswith("gnnkit_accelerate::")}
-    assert {op._qualname for op, _ in CASES.values()} == registered
+    assert {op.name() for op, _ in CASES.values()} == registered
 
 
 @pytest.mark.parametrize("case", CASES)
