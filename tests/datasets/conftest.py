@@ -1,10 +1,15 @@
-"""Small datasets written by OGB's own ``DatasetSaver``: fixtures for the tests of OGB."""
+"""Small datasets written by OGB's own ``DatasetSaver``, raw files of real ones, and caches for both."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
 import io
+import os
+import shutil
+import sys
+import urllib.error
+import urllib.request
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +20,9 @@ import numpy as np
 import pytest
 
 from gnnkit.datasets import _ogb
+
+sys.path.insert(0, str(Path(__file__).parent))  # for the modules that tests share
+from small_sets import FOLDER
 
 _NODES = 12
 
@@ -121,3 +129,51 @@ def ogb_sets() -> SimpleNamespace:
     if importlib.util.find_spec("ogb") is None:
         pytest.skip("needs the package ogb: pip install 'gnnkit[ogb]'")
     return SimpleNamespace(nodes=write_nodes, links=write_links, graphs=write_graphs, typed=write_typed)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The real raw data, which may be read-only."""
+    given = os.environ.get("GNNKIT_DATA")
+    if not given or not (Path(given) / "Planetoid").is_dir():
+        pytest.skip("needs the Planetoid raw files: set GNNKIT_DATA to the folder that holds Planetoid/")
+    return Path(given)
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache in which each dataset is processed once for all tests."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def known_cache(shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shared cache, unless a test asks for an empty one."""
+    monkeypatch.setenv("GNNKIT_CACHE", str(shared_cache))
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache that holds nothing yet."""
+    monkeypatch.setenv("GNNKIT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No network: whoever opens an address gets an error."""
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise urllib.error.URLError("no network in this test")
+
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+
+
+@pytest.fixture
+def raw_copy(data_folder: Path, tmp_path: Path) -> Path:
+    """A writable data root with a copy of Cora's raw files."""
+    root = tmp_path / "root"
+    shutil.copytree(data_folder / FOLDER, root / FOLDER)
+    for path in [root, *root.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    return root
