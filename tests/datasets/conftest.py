@@ -177,3 +177,17 @@ def raw_copy(data_folder: Path, tmp_path: Path) -> Path:
     for path in [root, *root.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)
     return root
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No network, and nobody at the keyboard."""
+
+    def no_network(*args: Any, **kwargs: Any) -> None:
+        raise urllib.error.URLError("no network in this test")
+
+    def no_keyboard(*args: Any) -> str:
+        raise AssertionError(f"a question was asked: {args}")
+
+    monkeypatch.setattr(urllib.request, "urlopen", no_network)
+    monkeypatch.setattr("builtins.input", no_keyboard)
