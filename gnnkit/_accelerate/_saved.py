@@ -27,7 +27,7 @@ def attempted(run: Callable[[], Any]) -> Any:
     ``torch.utils.checkpoint`` counts by its hooks what a forward saves, and its recomputation makes no attempt where
     the forward's has failed: what that has saved must not be counted.
     """
-    hooks = torch._C._autograd._top_saved_tensors_default_hooks(False)
+    hooks: Any = torch._C._autograd._top_saved_tensors_default_hooks(False)  # None where there are none
     if hooks is None:
         return run()
     pack, unpack = hooks
