@@ -55,7 +55,9 @@ def common_set() -> dict[str, Call]:
         spmm = partial(kernels.spmm, adj.indptr, adj.indices, reduce=reduce)
         calls[f"spmm {reduce}"] = _both_ways(spmm, x)
         calls[f"spmm {reduce}, weighted"] = _both_ways(spmm, x, weight)
+    scale = torch.ones(3)
     return calls | {
+        "spmm_scaled": _both_ways(lambda rows: kernels.spmm_scaled(x=rows, src_scale=scale, dst_scale=scale, **csr), x),
         "sddmm": _both_ways(lambda a: kernels.sddmm(a=a, b=a, **csr), heads),
         "segment_softmax": _both_ways(lambda rows: kernels.segment_softmax(rows, adj.indptr), logits),
         "gat_attention": _both_ways(lambda r, s: kernels.gat_attention(x=r, a_src=s, a_dst=s, **csr), heads, scores),
