@@ -44,6 +44,7 @@ from gnnkit.kernels import (
     segment_reduce,
     segment_softmax,
     spmm,
+    spmm_scaled,
     transpose_csr,
 )
 from gnnkit.train import NodeClassification, override
@@ -130,6 +131,21 @@ def make_spmm(draw: Draw) -> Args:
         "x": x,
         "values": values,
         "reduce": draw(st.sampled_from(["sum", "mean", "max", "min"])),
+        "transpose": transpose_csr(indptr, indices, num_src),
+    }
+
+
+def make_spmm_scaled(draw: Draw) -> Args:
+    indptr, indices, num_src, num_dst = draw_graph(draw)
+    pointer, index, real = draw_dtypes(draw)
+    row = draw(st.sampled_from([(1,), (3,), (2, 3)]))
+    return {
+        "indptr": indptr.to(pointer),
+        "indices": indices.to(index),
+        "x": numbers(draw, num_src, *row, dtype=real),
+        "src_scale": numbers(draw, num_src, dtype=real),
+        "dst_scale": numbers(draw, num_dst, dtype=real),
+        "values": numbers(draw, len(indices), dtype=real),
         "transpose": transpose_csr(indptr, indices, num_src),
     }
 
@@ -472,6 +488,26 @@ def spmm_breakages() -> dict[str, Breakage]:
     }
 
 
+def spmm_scaled_breakages() -> dict[str, Breakage]:
+    found = {
+        **csr_breakages(lambda args: len(args["x"])),
+        **transpose_breakages(),
+        **real_breakages("x"),
+        "x of one dimension": altered("x", lambda draw, v: v.flatten()),
+        "x of another float": altered("x", other_float),
+    }
+    for name in ("src_scale", "dst_scale", "values"):
+        found |= {
+            **real_breakages(name),
+            f"{name} no tensor": altered(name, lambda draw, v: draw(st.sampled_from(["text", 3, v.tolist()]))),
+            f"{name} of another float": altered(name, other_float),
+            f"{name} too few": altered(name, lambda draw, v: v[: -draw(st.integers(1, len(v)))]),
+            f"{name} too many": altered(name, lambda draw, v: torch.cat([v, v[: draw(st.integers(1, len(v)))]])),
+            f"{name} of two dimensions": altered(name, lambda draw, v: v.unsqueeze(-1)),
+        }
+    return found
+
+
 def sddmm_breakages() -> dict[str, Breakage]:
     return {
         **csr_breakages(lambda args: len(args["b"])),
@@ -628,6 +664,7 @@ HAS_DGL = find_spec("dgl") is not None
 
 SURFACES: dict[str, Surface] = {
     "spmm": Surface("kernels", make_spmm, spmm, spmm_breakages()),
+    "spmm_scaled": Surface("kernels", make_spmm_scaled, spmm_scaled, spmm_scaled_breakages()),
     "sddmm": Surface("kernels", make_sddmm, sddmm, sddmm_breakages()),
     "segment_reduce": Surface(
         "kernels",

@@ -246,6 +246,7 @@ PROMISED: dict[str, list[str]] = {
         "gat_attention",
         "gatv2_attention",
         "segment_matmul",
+        "spmm_scaled",
         "gather_rows",
         "group_by",
         "transpose_csr",

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from gnnkit._accelerate import _cache
-from gnnkit._accelerate._gcn_norm import normalised
-from gnnkit.kernels import sddmm, spmm
+from gnnkit._accelerate._gcn_norm import normalised, unit_normalised
+from gnnkit.kernels import sddmm, spmm, spmm_scaled
 from gnnkit.kernels._register import fake, operation
 
 _EXTREMES = ("max", "min")
@@ -137,6 +137,9 @@ def gcn_op(
     edge_index: Tensor, x: Tensor, weight: Tensor | None, improved: bool, loops: bool, transposed: bool
 ) -> Tensor:
     """Multiply PyG's normalised adjacency, or its transpose, with ``x``; the weights are constants."""
+    if weight is None:
+        adj, scale = unit_normalised(edge_index, len(x), loops, x.dtype)
+        return spmm_scaled(*(adj.transpose[:2] if transposed else (adj.indptr, adj.indices)), x, scale, scale)
     adj, values = normalised(edge_index, weight, len(x), improved, loops, x.dtype)
     if transposed:
         return spmm(*adj.transpose[:2], x, values.by_src)

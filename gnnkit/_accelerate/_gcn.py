@@ -1,4 +1,4 @@
-"""GCNConv: the normalised graph is remembered, and the layer is one dense product and one `spmm`."""
+"""GCNConv: its graph is normalised once; the layer is a dense product and one `spmm_scaled`, or weighted `spmm`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
 from gnnkit._accelerate import _cache
 from gnnkit._accelerate._compiled_ops import gcn_op
-from gnnkit._accelerate._gcn_norm import GCNNorm, normalised
+from gnnkit._accelerate._gcn_norm import GCNNorm, normalised, unit_normalised
 from gnnkit._accelerate._layer import FastLayer, is_fast, is_fast_compiled
-from gnnkit._accelerate._products import FixedProduct, aggregate
+from gnnkit._accelerate._products import FixedProduct, aggregate, scaled
 from gnnkit._accelerate._rows import FLOATS
 
 _NORM = GCNNorm(share=True)
@@ -65,5 +65,8 @@ class FastGCN(FastLayer):
         if self.cached or (edge_weight is not None and edge_weight.requires_grad):
             edges, weight = self._cached_edge_index or _NORM(edge_index, edge_weight, *settings)
             return aggregate(_cache.of_edges(edges, (num_nodes, num_nodes)), x, weight, "sum")
+        if edge_weight is None:
+            adj, scale = unit_normalised(edge_index, num_nodes, self.add_self_loops, dtype)
+            return scaled(adj, scale, x)
         adj, values = normalised(edge_index, edge_weight, num_nodes, self.improved, self.add_self_loops, dtype)
         return FixedProduct.of(adj, values, x)

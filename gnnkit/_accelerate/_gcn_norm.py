@@ -67,7 +67,7 @@ class GCNNorm:
 
 def normalised(
     edge_index: Tensor,
-    edge_weight: Tensor | None,
+    edge_weight: Tensor,
     num_nodes: int,
     improved: bool,
     add_self_loops: bool,
@@ -79,8 +79,7 @@ def normalised(
         ValueError: An id is no node's.
     """
     settings = num_nodes, improved, add_self_loops, "source_to_target", dtype
-    weight_key = None if edge_weight is None else content_hash(edge_weight)
-    key = "gcn", _cache.edges_key(edge_index, (num_nodes, num_nodes)), weight_key, settings
+    key = "gcn", _cache.edges_key(edge_index, (num_nodes, num_nodes)), content_hash(edge_weight), settings
 
     def make() -> tuple[tuple[Adjacency, Values], int]:
         with torch.inference_mode(False):
@@ -92,8 +91,31 @@ def normalised(
     return CACHE.get(key, make)  # type: ignore[no-any-return]
 
 
-def _lasting(tensor: Tensor | None) -> Tensor | None:
-    return tensor.clone() if tensor is not None and tensor.is_inference() else tensor
+def unit_normalised(
+    edge_index: Tensor, num_nodes: int, add_self_loops: bool, dtype: torch.dtype
+) -> tuple[Adjacency, Tensor]:
+    """Return what ``gcn_norm`` makes of a graph without weights: its CSR, and ``deg ** -0.5`` of every node.
+
+    An edge's weight is the product of its ends' numbers: none is kept, and the CSR is also that of other layers.
+
+    Raises:
+        ValueError: An id is no node's.
+    """
+    sizes = num_nodes, num_nodes
+
+    def make() -> tuple[tuple[Adjacency, Tensor], int]:
+        adj = _cache.of_looped_edges(edge_index, sizes, num_nodes if add_self_loops else None)
+        with torch.inference_mode(False):
+            scale = adj.in_degree().to(dtype).pow(-0.5)  # [N]
+            scale = scale.masked_fill(scale == float("inf"), 0)
+        return (adj, scale), _cache.nbytes(adj) + scale.numel() * scale.element_size()
+
+    key = "gcn", _cache.edges_key(edge_index, sizes), add_self_loops, dtype
+    return CACHE.get(key, make)  # type: ignore[no-any-return]
+
+
+def _lasting(tensor: Tensor) -> Tensor:
+    return tensor.clone() if tensor.is_inference() else tensor
 
 
 def _is_tracked(edge_index: Any, weight: Any) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor
 from gnnkit._accelerate._cache import Topology, Values
 from gnnkit._accelerate._rows import Rows, materialised
 from gnnkit.adjacency import Adjacency
-from gnnkit.kernels import spmm
+from gnnkit.kernels import spmm, spmm_scaled
 
 Matrix = tuple[Tensor, Tensor, Tensor]  # indptr, indices, values
 
@@ -53,6 +53,11 @@ def aggregate(topology: Topology, x: Tensor, weight: Tensor | None, reduce: str)
         values = adj.to_csr_order(weight)
         return spmm(adj.indptr, adj.indices, x, values, reduce, transpose=_transpose(adj, x, values))
     return FixedProduct.of(adj, topology.values(weight), x)
+
+
+def scaled(adj: Adjacency, scale: Tensor, x: Tensor) -> Tensor:
+    """Multiply ``D A D``, ``D`` of a constant number for each node, with the rows of the nodes."""
+    return spmm_scaled(adj.indptr, adj.indices, x, scale, scale, transpose=_transpose(adj, x))
 
 
 def _transpose(adj: Adjacency, *inputs: Tensor) -> Any:

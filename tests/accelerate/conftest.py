@@ -175,7 +175,7 @@ def kernel_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         original = getattr(_numba, name)
         monkeypatch.setattr(_numba, name, lambda *args: calls.append(1) or original(*args))
 
-    for name in ("spmm", "gat_forward", "gatv2_forward"):
+    for name in ("spmm", "spmm_scaled", "gat_forward", "gatv2_forward"):
         count(name)
     return calls
 

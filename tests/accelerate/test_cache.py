@@ -37,9 +37,11 @@ X = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
 
 def test_the_same_content_is_built_once(pair: tuple[nn.Module, nn.Module]) -> None:
     _, fast = pair
-    for _ in range(3):
+    fast(X, edges())
+    built = CACHE.misses
+    for _ in range(2):
         fast(X, edges())  # another tensor with the same edges
-    assert CACHE.misses == 1
+    assert CACHE.misses == built > 0
     assert CACHE.hits == 2
 
 

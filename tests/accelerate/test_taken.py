@@ -159,7 +159,7 @@ layers, x, edges, expected = torch.load({str(path)!r}, weights_only=False)
 from gnnkit.kernels import _numba
 import gnnkit
 calls = []
-for name in ("spmm", "gat_forward", "gatv2_forward"):
+for name in ("spmm", "spmm_scaled", "gat_forward", "gatv2_forward"):
     original = getattr(_numba, name)
     setattr(_numba, name, lambda *args, original=original: calls.append(1) or original(*args))
 for layer, out in zip(layers, expected):
