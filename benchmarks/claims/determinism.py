@@ -94,6 +94,11 @@ def operations(adj: Adjacency, dtype: torch.dtype) -> Iterator[Case]:
         yield case(f"spmm {reduce}, weighted", spmm, (n, 33), (e,))
         yield case(f"spmm {reduce}, 4 heads", spmm, (n, 4, 16), (e, 4))
         yield case(f"segment_reduce {reduce}", partial(kernels.segment_reduce, indptr=indptr, reduce=reduce), (e, 8))
+
+    def scaled(x: Tensor, src_scale: Tensor, dst_scale: Tensor, values: Tensor) -> Tensor:
+        return kernels.spmm_scaled(x=x, src_scale=src_scale, dst_scale=dst_scale, values=values, **csr)
+
+    yield case("spmm_scaled", scaled, (n, 33), (n,), (n,), (e,))
     yield case("sddmm", lambda a, b: kernels.sddmm(a=a, b=b, **csr), (n, 4, 9), (n, 4, 9))
     yield case("segment_softmax", lambda logits: kernels.segment_softmax(logits, indptr), (e, 4))
 

@@ -120,9 +120,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.child:
         print(json.dumps(child(options.child)))
         return 0
-    # not for the child: benchmarks/coverage.py would hide a package that Numba looks for
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from _rows import Claim, show, write
+    from _rows import Claim, show, write  # which imports torch: not for the child
 
     with tempfile.TemporaryDirectory() as cache:
         cold = measure(cache, "torch")

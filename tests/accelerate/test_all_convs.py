@@ -15,7 +15,7 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 def _load() -> Any:
     # under a name of its own: a package of PyPI is called coverage
-    spec = importlib.util.spec_from_file_location("gnnkit_benchmarks_coverage", BENCHMARKS / "coverage.py")
+    spec = importlib.util.spec_from_file_location("gnnkit_benchmarks_conv_table", BENCHMARKS / "conv_table.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -47,7 +47,7 @@ def test_no_convolution_is_forgotten() -> None:
 
 
 def test_the_table_of_the_docs_is_what_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    assert coverage.main(["--check"]) == 0, "run benchmarks/coverage.py"
+    assert coverage.main(["--check"]) == 0, "run benchmarks/conv_table.py"
     assert capsys.readouterr().out == "the table matches\n"
 
 

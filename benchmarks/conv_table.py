@@ -1,8 +1,8 @@
 """Compare every convolution of PyG with its accelerated copy, and write the table of docs/coverage.md.
 
-python benchmarks/coverage.py            measure what is taken, what it runs on, and whether it is equal
-python benchmarks/coverage.py --time     and how much faster a training step is; minutes, on a quiet machine
-python benchmarks/coverage.py --check    write nothing; exit 1 if the page's table is stale (but for its times)
+python benchmarks/conv_table.py           measure what is taken, what it runs on, and whether it is equal
+python benchmarks/conv_table.py --time     and how much faster a training step is; minutes, on a quiet machine
+python benchmarks/conv_table.py --check    write nothing; exit 1 if the page's table is stale (but for its times)
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from gnnkit._accelerate._layer import FastLayer, refusal, remark
 from gnnkit.adjacency import Adjacency
 
 PAGE = ROOT / "docs" / "coverage.md"
-TIMES = ROOT / "benchmarks" / "coverage.json"
+TIMES = ROOT / "benchmarks" / "conv_table.json"
 BEGIN, END = "<!-- coverage:begin -->", "<!-- coverage:end -->"
 TOLERANCE = 1e-10
 _TIMED = Sizes(n=10_000, c=32, o=32, d=8, dtype=torch.float32)
