@@ -1,6 +1,6 @@
 """Compare every convolution of PyG with its accelerated copy, and write the table of docs/coverage.md.
 
-python benchmarks/conv_table.py           measure what is taken, what it runs on, and whether it is equal
+python benchmarks/conv_table.py            measure what is taken, what it runs on, and whether it is equal
 python benchmarks/conv_table.py --time     and how much faster a training step is; minutes, on a quiet machine
 python benchmarks/conv_table.py --check    write nothing; exit 1 if the page's table is stale (but for its times)
 """
