@@ -42,23 +42,30 @@ class Timing:
         return cls(median, q1, q3, tuple(samples))
 
 
-def interleave(cases: Mapping[str, Callable[[], object]], repeats: int = 9, warmup: int = 2) -> dict[str, Timing]:
+def interleave(
+    cases: Mapping[str, Callable[[], object]], repeats: int = 9, warmup: int = 2, lead: int = 0
+) -> dict[str, Timing]:
     """Time every case ``repeats`` times, round-robin, after ``warmup`` rounds that do not count.
+
+    With ``lead``, a case runs so often, untimed, right before each timed repetition: the first run after another
+    case's pays for memory that this one gave back in other pieces, which a process that does one thing never does.
 
     The order changes each round (rotated by one every second round, reversed in between), so that no case
     always follows the same neighbour or always comes first. The garbage collector runs before a repetition
     and not within it, and the result of a repetition is freed after the clock has stopped.
 
     Raises:
-        ValueError: There is no case, ``repeats`` < 1 or ``warmup`` < 0.
+        ValueError: There is no case, ``repeats`` < 1, ``warmup`` < 0 or ``lead`` < 0.
     """
     if not cases:
         raise ValueError(f"expected at least one case to time (got {cases})")
-    if repeats < 1 or warmup < 0:
-        raise ValueError(f"expected repeats >= 1 and warmup >= 0 (got {repeats} and {warmup})")
+    if repeats < 1 or warmup < 0 or lead < 0:
+        raise ValueError(f"expected repeats >= 1, warmup >= 0 and lead >= 0 (got {repeats}, {warmup} and {lead})")
     samples: dict[str, list[float]] = {name: [] for name in cases}
     for count in range(-warmup, repeats):
         for name in _order(list(cases), count):
+            for _ in range(lead):
+                cases[name]()
             seconds = _time_once(cases[name])
             if count >= 0:
                 samples[name].append(seconds)

@@ -78,6 +78,13 @@ def test_interleave_of_two_takes_turns_in_coming_first(harness: ModuleType) -> N
     assert sorted(calls[::2]) == ["a", "a", "b", "b"]
 
 
+def test_interleave_leads_each_repetition_with_the_same_case(harness: ModuleType) -> None:
+    calls: list[str] = []
+    timings = harness.interleave({name: lambda name=name: calls.append(name) for name in "ab"}, 2, warmup=1, lead=2)
+    assert "".join(calls) == "bbbaaa" + "aaabbb" + "bbbaaa"
+    assert [len(timing.samples) for timing in timings.values()] == [2, 2]
+
+
 def test_interleave_keeps_the_collector_out_and_restores_it(harness: ModuleType) -> None:
     seen: list[bool] = []
     assert gc.isenabled()
@@ -100,10 +107,13 @@ def test_timing_quartiles(harness: ModuleType) -> None:
     assert harness.Timing.of([7.0]) == harness.Timing(7.0, 7.0, 7.0, (7.0,))
 
 
-@pytest.mark.parametrize(("cases", "repeats", "warmup"), [({}, 1, 0), ({"a": int}, 0, 0), ({"a": int}, 1, -1)])
-def test_interleave_refuses(harness: ModuleType, cases: dict[str, Any], repeats: int, warmup: int) -> None:
+@pytest.mark.parametrize(
+    ("cases", "repeats", "warmup", "lead"),
+    [({}, 1, 0, 0), ({"a": int}, 0, 0, 0), ({"a": int}, 1, -1, 0), ({"a": int}, 1, 0, -1)],
+)
+def test_interleave_refuses(harness: ModuleType, cases: dict[str, Any], repeats: int, warmup: int, lead: int) -> None:
     with pytest.raises(ValueError, match=r"\(got .*\)$"):
-        harness.interleave(cases, repeats, warmup)
+        harness.interleave(cases, repeats, warmup, lead)
 
 
 def test_floor_and_bandwidth(harness: ModuleType) -> None:
