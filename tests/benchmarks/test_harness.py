@@ -81,7 +81,7 @@ def test_interleave_of_two_takes_turns_in_coming_first(harness: ModuleType) -> N
 def test_interleave_leads_each_repetition_with_the_same_case(harness: ModuleType) -> None:
     calls: list[str] = []
     timings = harness.interleave({name: lambda name=name: calls.append(name) for name in "ab"}, 2, warmup=1, lead=2)
-    assert "".join(calls) == "bbbaaa" + "aaabbb" + "bbbaaa"
+    assert "".join(calls) == "aaabbb" + "aaabbb" + "bbbaaa"
     assert [len(timing.samples) for timing in timings.values()] == [2, 2]
 
 
