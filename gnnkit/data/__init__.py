@@ -1,5 +1,29 @@
-"""Splits of the nodes of a graph, or of graphs."""
+"""Feature stores, samplers, loaders, and splits of nodes or graphs.
 
-from gnnkit.data._splits import Split, from_masks, k_fold, per_class
+Importing it is cheap: a module is loaded when one of its names is first used (PEP 562).
+"""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gnnkit.data._splits import Split, from_masks, k_fold, per_class
+
+_HOME = {
+    **dict.fromkeys(("Split", "from_masks", "per_class", "k_fold"), "_splits"),
+}
 __all__ = ["Split", "from_masks", "per_class", "k_fold"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'gnnkit.data' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"gnnkit.data.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})
