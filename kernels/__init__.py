@@ -13,6 +13,8 @@ from gnnkit.kernels._csr import group_by, transpose_csr
 from gnnkit.kernels._gat import gat_attention
 from gnnkit.kernels._gather_rows import gather_rows
 from gnnkit.kernels._gatv2 import gatv2_attention
+from gnnkit.kernels._relabel import relabel
+from gnnkit.kernels._sample_neighbors import sample_neighbors
 from gnnkit.kernels._sddmm import sddmm
 from gnnkit.kernels._segment_matmul import segment_matmul
 from gnnkit.kernels._segment_reduce import segment_reduce
@@ -32,6 +34,8 @@ __all__ = [
     "gather_rows",
     "group_by",
     "transpose_csr",
+    "sample_neighbors",
+    "relabel",
     "content_hash",
     "backend_name",
 ]

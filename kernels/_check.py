@@ -119,3 +119,18 @@ def ids(name: str, values: Tensor, bound: int) -> None:
     if low < 0 or high >= bound:
         bad = low if low < 0 else high
         raise ValueError(f"{name}: expected ids in [0, {bound}) (got {bad})")
+
+
+def ranges(starts: Tensor, ends: Tensor, num_entries: int) -> None:
+    """Require ``0 <= starts <= ends <= num_entries`` and rows of fewer than 2^31 entries; O(K)."""
+    bad = (starts < 0) | (ends < starts) | (ends > num_entries) | (ends - starts >= 2**31)
+    if bool(bad.any()):
+        row = int(bad.nonzero()[0])
+        expected = f"ranges within the {num_entries} entries, of fewer than 2^31"
+        raise ValueError(f"starts and ends: expected {expected} (got {int(starts[row])} to {int(ends[row])} at {row})")
+
+
+def labels(local: Tensor, count: int, ids: Tensor) -> None:
+    """Require that ids have numbers below ``count``, or negative ones for none; O(len(ids))."""
+    if ids.numel() and int(local[ids].max()) >= count:
+        raise ValueError(f"local: expected numbers below count = {count} (got {int(local[ids].max())})")

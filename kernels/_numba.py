@@ -24,6 +24,7 @@ from gnnkit.kernels._numba_attention import (
     gatv2_forward,
 )
 from gnnkit.kernels._threads import edge_bounds, even_bounds, run
+from gnnkit.kernels._torch_sample import relabel, sample_neighbors
 
 __all__ = [
     "content_hash",
@@ -36,6 +37,8 @@ __all__ = [
     "gatv2_backward_src",
     "gatv2_forward",
     "group_by",
+    "relabel",
+    "sample_neighbors",
     "sddmm",
     "sddmm_masked",
     "segment_softmax",

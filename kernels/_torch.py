@@ -2,7 +2,7 @@
 
 Shapes are canonical here: ``x [N, H, D]``, ``values [E, H]`` or None, ``indptr [N_dst + 1]``,
 ``indices [E]``. `gnnkit.kernels._numba` has the same functions and signatures; attention is in
-`gnnkit.kernels._torch_attention`.
+`gnnkit.kernels._torch_attention`, sampling in `gnnkit.kernels._torch_sample`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from gnnkit.kernels._torch_attention import (
     gatv2_backward_src,
     gatv2_forward,
 )
+from gnnkit.kernels._torch_sample import GOLDEN, mix, relabel, sample_neighbors, shift
 
 __all__ = [
     "content_hash",
@@ -32,6 +33,8 @@ __all__ = [
     "gatv2_backward_src",
     "gatv2_forward",
     "group_by",
+    "relabel",
+    "sample_neighbors",
     "sddmm",
     "sddmm_masked",
     "segment_softmax",
@@ -157,12 +160,5 @@ def group_by(keys: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
 
 def content_hash(words: Tensor, key: int) -> tuple[int, int]:
     """Two sums over the mixed words and their positions, modulo 2^64, as signed numbers."""
-    z = words.long() + torch.arange(1, words.numel() + 1, device=words.device) * -0x61C8864680B583EB + key
-    for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
-        z = (z ^ _shift(z, shift)) * factor
-    z = z ^ _shift(z, 31)
-    return int(z.sum()), int((_shift(z, 32) * (z & 0xFFFFFFFF)).sum())
-
-
-def _shift(z: Tensor, bits: int) -> Tensor:
-    return (z >> bits) & ((1 << (64 - bits)) - 1)  # torch shifts the sign in
+    z = mix(words.long() + torch.arange(1, words.numel() + 1, device=words.device) * GOLDEN + key)
+    return int(z.sum()), int((shift(z, 32) * (z & 0xFFFFFFFF)).sum())
