@@ -9,12 +9,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gnnkit.data._as_pyg import as_pyg
     from gnnkit.data._splits import Split, from_masks, k_fold, per_class
+    from gnnkit.data._store import FeatureStore, InMemory
 
 _HOME = {
     **dict.fromkeys(("Split", "from_masks", "per_class", "k_fold"), "_splits"),
+    **dict.fromkeys(("FeatureStore", "InMemory"), "_store"),
+    "as_pyg": "_as_pyg",
 }
-__all__ = ["Split", "from_masks", "per_class", "k_fold"]
+__all__ = [
+    "Split",
+    "from_masks",
+    "per_class",
+    "k_fold",
+    "FeatureStore",
+    "InMemory",
+    "as_pyg",
+]
 
 
 def __getattr__(name: str) -> Any:
