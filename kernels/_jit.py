@@ -15,19 +15,29 @@ import numba
 # _nrt False: no counting of references to arrays, which costs two locked instructions an array, row after row. The
 # caller holds them all. A loop that needs a buffer allocates it in `buffers` and walks the rows in `rows`.
 _OPTIONS = {"nogil": True, "_nrt": False, "fastmath": {"contract"}, "error_model": "numpy"}
+_EXACT = {**_OPTIONS, "fastmath": False}
 SOURCES = (
     *("_jit", "_half", "_vector", "_math", "_tiles"),
-    *("_loops", "_loops_spmm", "_loops_edges", "_loops_attention", "_loops_gat", "_loops_gatv2"),
+    *("_loops", "_loops_spmm", "_loops_edges", "_loops_attention", "_loops_gat", "_loops_gatv2", "_loops_sample"),
 )
 
 
 def loop(function: Callable[..., Any]) -> Any:
     """Compile a loop over rows at its first call with each combination of dtypes."""
+    return _compiled(function, _OPTIONS)
+
+
+def exact_loop(function: Callable[..., Any]) -> Any:
+    """A `loop` whose float operations are never fused: its bits are every backend's."""
+    return _compiled(function, _EXACT)
+
+
+def _compiled(function: Callable[..., Any], options: dict[str, Any]) -> Any:
     try:
-        compiled = numba.njit(cache=True, **_OPTIONS)(function)
+        compiled = numba.njit(cache=True, **options)(function)
     except RuntimeError as error:  # no folder that Numba may write its cache to
-        warnings.warn(f"gnnkit compiles its CPU kernels anew in every process: {error}", stacklevel=2)
-        return numba.njit(**_OPTIONS)(function)
+        warnings.warn(f"gnnkit compiles its CPU kernels anew in every process: {error}", stacklevel=3)
+        return numba.njit(**options)(function)
     _stamp(compiled)
     return compiled
 

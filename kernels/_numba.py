@@ -1,7 +1,8 @@
 """CPU backend: tensors to arrays, rows to threads, a bad status to a ``ValueError``.
 
 Same functions and signatures as `gnnkit.kernels._torch`, which defines what is right. The loops know tables
-``[N, W]``, heads side by side in a row; attention is in `gnnkit.kernels._numba_attention`.
+``[N, W]``, heads side by side in a row; attention is in `gnnkit.kernels._numba_attention`, sampling in
+`gnnkit.kernels._numba_sample`.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from gnnkit.kernels._numba_attention import (
     gatv2_backward_src,
     gatv2_forward,
 )
+from gnnkit.kernels._numba_sample import relabel, sample_neighbors
 from gnnkit.kernels._threads import edge_bounds, even_bounds, run
-from gnnkit.kernels._torch_sample import relabel, sample_neighbors
 
 __all__ = [
     "content_hash",

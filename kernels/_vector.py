@@ -208,6 +208,22 @@ def prefetch_tile(typing_context, like, table, row, column):
     return types.void(like, table, row, column), generate
 
 
+@intrinsic
+def prefetch_item(typing_context, array, k):
+    """Ask the processor for ``array[k]`` of a vector in one piece; a wrong address does no harm."""
+
+    def generate(context, builder, signature, args):
+        byte = ir.IntType(8).as_pointer()
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        item = builder.gep(data, [context.cast(builder, args[1], signature.args[1], types.int64)])
+        function_type = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
+        function = llvm_function(builder, "llvm.prefetch.p0", function_type)
+        builder.call(function, [builder.bitcast(item, byte), I32(0), I32(3), I32(1)])  # to read, keep close, data
+        return context.get_dummy_value()
+
+    return types.void(array, k), generate
+
+
 # ------------------------------------------------------------------ what the intrinsics are made of
 
 
