@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor, nn
+
+Reads = Literal["rows", "edges", "normalised edges"]  # see `gnnkit.train.Step`
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Kind:
         attends: Whether it has heads.
         takes_edges: Whether it is called with ``edge_attr`` where the place has an ``edge_dim``.
         for_graphs: Whether the benchmark offers it for tasks on whole graphs.
+        reads: What it reads of a graph.
     """
 
     make: Callable[[Place], nn.Module]
@@ -48,12 +52,27 @@ class Kind:
     attends: bool = False
     takes_edges: bool = False
     for_graphs: bool = True
+    reads: Reads = "edges"
+
+
+def call(layer: nn.Module, x: Tensor, edge_index: Tensor | None, edge_weight: Tensor | None) -> Tensor:
+    """Call a layer; with ``edge_weight`` a GCN layer takes the edges as they are, normalised already."""
+    if edge_weight is None:
+        out: Tensor = layer(x, edge_index)
+        return out
+    kept = layer.normalize
+    layer.normalize = False
+    try:
+        weighted: Tensor = layer(x, edge_index, edge_weight)
+        return weighted
+    finally:
+        layer.normalize = kept
 
 
 class _Row(nn.Linear):
     """A linear layer that does not look at the graph."""
 
-    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, edge_index: Tensor | None) -> Tensor:  # type: ignore[override]
         return super().forward(x)
 
 
@@ -115,8 +134,10 @@ def _gin(place: Place) -> nn.Module:
 
 
 KINDS = {
-    "mlp": Kind(_mlp, "multilayer perceptron: looks at no edge, the baseline that a graph model must beat"),
-    "gcn": Kind(_gcn, "graph convolution, Kipf and Welling 2017 (PyG GCNConv)"),
+    "mlp": Kind(
+        _mlp, "multilayer perceptron: looks at no edge, the baseline that a graph model must beat", reads="rows"
+    ),
+    "gcn": Kind(_gcn, "graph convolution, Kipf and Welling 2017 (PyG GCNConv)", reads="normalised edges"),
     "sage": Kind(_sage, "GraphSAGE with mean aggregation, Hamilton et al. 2017 (PyG SAGEConv)", for_graphs=False),
     "gat": Kind(_gat, "graph attention, Veličković et al. 2018 (PyG GATConv)", attends=True, takes_edges=True),
     "gatv2": Kind(_gatv2, "dynamic graph attention, Brody et al. 2022 (PyG GATv2Conv)", attends=True, takes_edges=True),

@@ -77,8 +77,15 @@ def check_fit(name: str, card: Card) -> None:
         raise ValueError(f"model: expected one of {', '.join(fitting)} for {card.name}, {card.task} (got {name!r})")
 
 
-def build(name: str, card: Card, config: ModelConfig) -> nn.Module:
+def build(name: str, card: Card, config: ModelConfig, one_graph: bool = True) -> nn.Module:
     """Make a model by name for the features and targets of a dataset.
+
+    Args:
+        name: A key of `MODELS`.
+        card: The dataset's.
+        config: The shape.
+        one_graph: For tasks on nodes: whether every step sees the same whole graph, of which layers may keep what they
+            compute; False where steps see samples.
 
     Raises:
         ValueError: No model has this name, or it does not fit the task.
@@ -89,12 +96,13 @@ def build(name: str, card: Card, config: ModelConfig) -> nn.Module:
         return _graph_net(kind, card, config)
     if config.block == "residual":
         width = config.hidden_channels
-        layers = [kind.make(_inner_place(kind, config)) for _ in range(config.num_layers)]
-        return Residual(card.num_features, card.out_channels, layers, width, config.dropout, config.activation)
-    return Stack(_plain_layers(kind, card, config), config.dropout, config.activation)
+        layers = [kind.make(_inner_place(kind, config, one_graph=one_graph)) for _ in range(config.num_layers)]
+        shape = card.num_features, card.out_channels
+        return Residual(*shape, layers, kind.reads, width, config.dropout, config.activation)
+    return Stack(_plain_layers(kind, card, config, one_graph), kind.reads, config.dropout, config.activation)
 
 
-def _plain_layers(kind: Kind, card: Card, config: ModelConfig) -> list[nn.Module]:
+def _plain_layers(kind: Kind, card: Card, config: ModelConfig, one_graph: bool) -> list[nn.Module]:
     """Attention widens the hidden layers by its heads."""
     layers: list[nn.Module] = []
     wide = config.hidden_channels * (config.heads if kind.attends else 1)
@@ -106,6 +114,7 @@ def _plain_layers(kind: Kind, card: Card, config: ModelConfig) -> list[nn.Module
             heads=config.out_heads if last else config.heads,
             concat=not last,
             attention_dropout=config.attention_dropout,
+            one_graph=one_graph,
         )
         layers.append(kind.make(place))
     return layers

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Literal
 
 from gnnkit import datasets
+from gnnkit.bench._inputs import FeaturesConfig, LoaderConfig
 from gnnkit.bench._models import ModelConfig, check_fit
 from gnnkit.train import TrainConfig
 
@@ -19,9 +19,9 @@ class BenchConfig:
         dataset: A name of `gnnkit.datasets.names`.
         model_name: A key of `MODELS`.
         recipe: Where the settings come from.
-        features: ``"rows"`` divides every feature row by its sum where that exceeds 1, as Kipf and Welling do;
-            ``"as_is"`` does not.
         accelerate: Whether the layers run on gnnkit's kernels (`gnnkit.accelerate`) instead of PyG's own.
+        features: What becomes of the features, and where they lie.
+        loader: What a training step of a task on nodes sees.
         model: The shape of the model.
         train: How it is trained.
     """
@@ -29,14 +29,11 @@ class BenchConfig:
     dataset: str
     model_name: str
     recipe: str = "gnnkit defaults"
-    features: Literal["as_is", "rows"] = "as_is"
     accelerate: bool = False
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
+    loader: LoaderConfig = field(default_factory=LoaderConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-
-    def __post_init__(self) -> None:
-        if self.features not in ("as_is", "rows"):
-            raise ValueError(f"features: expected as_is or rows (got {self.features!r})")
 
 
 def recipe(dataset: str, model: str, root: str | None = None) -> BenchConfig:
@@ -55,7 +52,8 @@ def recipe(dataset: str, model: str, root: str | None = None) -> BenchConfig:
     for row in _TABLE:
         named = any(fnmatchcase(dataset, pattern) for pattern in row.datasets)
         if named and card.task.startswith(row.task) and (not row.models or model in row.models):
-            return BenchConfig(dataset, model, row.recipe, row.features, row.accelerate, row.model, row.train)
+            scaled = FeaturesConfig(scale="rows" if row.scaled else "as_is")
+            return BenchConfig(dataset, model, row.recipe, row.accelerate, scaled, model=row.model, train=row.train)
     return BenchConfig(dataset, model)
 
 
@@ -67,13 +65,14 @@ class _Row:
         datasets: Patterns of names.
         models: Names; empty for any.
         recipe: Where the settings come from.
+        scaled: Whether feature rows are divided by their sums.
         task: What the task's name begins with.
     """
 
     datasets: tuple[str, ...]
     models: tuple[str, ...] = ()
     recipe: str = "gnnkit defaults"
-    features: Literal["as_is", "rows"] = "as_is"
+    scaled: bool = False
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     accelerate: bool = False
@@ -92,7 +91,7 @@ _TABLE = (
         _PLANETOID,
         ("gcn", "mlp"),
         "Kipf and Welling 2017, Planetoid",
-        "rows",
+        True,
         ModelConfig(hidden_channels=16),
         TrainConfig(decay="first"),
     ),
@@ -100,7 +99,7 @@ _TABLE = (
         ("pubmed",),
         ("gat",),
         "Velickovic et al. 2018, Planetoid",
-        "rows",
+        True,
         ModelConfig(hidden_channels=8, dropout=0.6, activation="elu", out_heads=8),
         TrainConfig(lr=0.01, weight_decay=1e-3, max_epochs=1000, patience=100),
     ),
@@ -108,11 +107,11 @@ _TABLE = (
         ("cora", "citeseer"),
         ("gat",),
         "Velickovic et al. 2018, Planetoid",
-        "rows",
+        True,
         ModelConfig(hidden_channels=8, dropout=0.6, activation="elu"),
         TrainConfig(lr=0.005, max_epochs=1000, patience=100),
     ),
-    _Row(_PLANETOID, features="rows"),
+    _Row(_PLANETOID, scaled=True),
     _Row(
         _SHCHUR,
         ("gcn", "sage", "mlp"),
@@ -128,7 +127,7 @@ _TABLE = (
         train=TrainConfig(lr=3e-3, weight_decay=0.0, max_epochs=300),
         accelerate=True,
     ),
-    _Row(("chameleon-filtered", "squirrel-filtered"), ("mlp", "gcn", "sage", "gin"), features="rows"),
+    _Row(("chameleon-filtered", "squirrel-filtered"), ("mlp", "gcn", "sage", "gin"), scaled=True),
     _Row(
         _TU,
         recipe="after Xu et al. 2019, with an inner validation split",

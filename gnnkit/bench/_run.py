@@ -13,6 +13,7 @@ import torch
 import gnnkit
 from gnnkit import datasets
 from gnnkit.bench import _provenance as provenance
+from gnnkit.bench._inputs import SampledInputs, check, traffic
 from gnnkit.bench._models import build
 from gnnkit.bench._recipes import BenchConfig, recipe
 from gnnkit.bench._store import RunRecord, RunWriter, run_key
@@ -84,15 +85,20 @@ def run_benchmark(
     if (config.dataset, config.model_name) != (dataset, model):
         raise ValueError(f"--set: expected settings (got another dataset or model: {', '.join(overrides)})")
     target = provenance.resolve_device(device)
-    data = _prepare(datasets.load(dataset, root), config)
+    card = datasets.card(dataset, root)
+    check(config.loader, config.features, config.model.num_layers, card.task, card.name)
+    data = _scaled(datasets.load(dataset, root), config)
     writer = RunWriter(out, _spec(config, list(overrides), target, data))
     try:
         done = {row["seed"]: row for row in writer.record().results}
+        inputs = None
+        if config.loader.kind == "neighbor":
+            inputs = SampledInputs(data, config.loader, config.features, config.model.num_layers)
         for seed in seeds:
             if seed in done:
                 writer.checkpoint(seed).unlink(missing_ok=True)  # killed after the result, before the clean-up
             else:
-                _run_seed(writer, data, config, seed, target, progress)
+                _run_seed(writer, data, inputs, config, seed, target, progress)
                 done = {row["seed"]: row for row in writer.record().results}
             progress.end(done[seed])
         record = writer.record()
@@ -130,10 +136,8 @@ def _spec(config: BenchConfig, overrides: list[str], device: torch.device, data:
     }
 
 
-def _prepare(data: Any, config: BenchConfig) -> Any:
-    if config.features == "rows":
-        if data.card.task != "node_classification":
-            raise ValueError(f"features=rows: expected a dataset of one graph (got {data.card.name})")
+def _scaled(data: Any, config: BenchConfig) -> Any:
+    if config.features.scale == "rows":
         data.x = data.x / data.x.sum(dim=1, keepdim=True).clamp(min=1)
     return data
 
@@ -148,12 +152,23 @@ def _task(data: Any, split: Split, config: BenchConfig, device: torch.device) ->
 
 
 def _run_seed(
-    writer: RunWriter, data: Any, config: BenchConfig, seed: int, device: torch.device, progress: Progress
+    writer: RunWriter,
+    data: Any,
+    inputs: SampledInputs | None,
+    config: BenchConfig,
+    seed: int,
+    device: torch.device,
+    progress: Progress,
 ) -> None:
     split = data.card.split(data, seed)
     seed_everything(seed)
-    task = _task(data, split, config, device)
-    model = build(config.model_name, data.card, config.model).to(device)
+    task: Task
+    store = None
+    if inputs is None:
+        task = _task(data, split, config, device)
+    else:
+        task, store = inputs.task(split, device, writer.folder)
+    model = build(config.model_name, data.card, config.model, one_graph=inputs is None).to(device)
     if config.accelerate:
         gnnkit.accelerate(model)
 
@@ -181,5 +196,6 @@ def _run_seed(
             "commit": provenance.commit(),
             "versions": provenance.versions(data.card.packages),
             "device": str(device),
+            **({} if store is None else traffic(store)),
         }
     )

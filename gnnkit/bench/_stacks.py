@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from gnnkit.bench._layers import Reads, call
+from gnnkit.train import Step
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": nn.functional.relu, "elu": nn.functional.elu}
 
@@ -14,17 +18,24 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": nn.functional.relu
 class Stack(nn.Module):
     """Dropout, layer, activation, …, layer."""
 
-    def __init__(self, layers: list[nn.Module], dropout: float, activation: str) -> None:
+    def __init__(self, layers: list[nn.Module], reads: Reads, dropout: float, activation: str) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(layers)
+        self.layers, self.reads = nn.ModuleList(layers), reads
         self.dropout, self.activation = dropout, ACTIVATIONS[activation]
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
-        for depth, layer in enumerate(self.layers):
-            x = self.activation(x) if depth else x
-            x = nn.functional.dropout(x, self.dropout, self.training)
-            x = layer(x, edge_index)  # [N, D]
+        for depth in range(len(self.layers)):
+            x = self._at(depth, x, edge_index)  # [N, D]
         return x
+
+    def steps(self) -> list[Step]:
+        """Return what a forward pass goes through, for `gnnkit.train.layerwise`."""
+        return [Step(partial(self._at, depth), self.reads) for depth in range(len(self.layers))]
+
+    def _at(self, depth: int, x: Tensor, edge_index: Tensor | None, edge_weight: Tensor | None = None) -> Tensor:
+        x = self.activation(x) if depth else x
+        x = nn.functional.dropout(x, self.dropout, self.training)
+        return call(self.layers[depth], x, edge_index, edge_weight)
 
 
 class Residual(nn.Module):
@@ -34,9 +45,17 @@ class Residual(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, layers: list[nn.Module], width: int, dropout: float, activation: str
+        self,
+        in_channels: int,
+        out_channels: int,
+        layers: list[nn.Module],
+        reads: Reads,
+        width: int,
+        dropout: float,
+        activation: str,
     ) -> None:
         super().__init__()
+        self.reads = reads
         self.first, self.last = nn.Linear(in_channels, width), nn.Linear(width, out_channels)
         self.layers = nn.ModuleList(layers)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(len(layers) + 1))
@@ -45,10 +64,25 @@ class Residual(nn.Module):
         self.dropout, self.activation = dropout, ACTIVATIONS[activation]
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
-        x = self.activation(self._drop(self.first(x)))  # [N, D]
-        for layer, norm, inner, outer in zip(self.layers, self.norms, self.inner, self.outer, strict=False):
-            h = self.activation(self._drop(inner(layer(norm(x), edge_index))))
-            x = x + self._drop(outer(h))
+        x = self._enter(x)  # [N, D]
+        for depth in range(len(self.layers)):
+            x = self._at(depth, x, edge_index)
+        return self._leave(x)
+
+    def steps(self) -> list[Step]:
+        """Return what a forward pass goes through, for `gnnkit.train.layerwise`."""
+        blocks = [Step(partial(self._at, depth), self.reads) for depth in range(len(self.layers))]
+        return [Step(self._enter, "rows"), *blocks, Step(self._leave, "rows")]
+
+    def _enter(self, x: Tensor, edge_index: Tensor | None = None, edge_weight: Tensor | None = None) -> Tensor:
+        return self.activation(self._drop(self.first(x)))
+
+    def _at(self, depth: int, x: Tensor, edge_index: Tensor | None, edge_weight: Tensor | None = None) -> Tensor:
+        h = call(self.layers[depth], self.norms[depth](x), edge_index, edge_weight)
+        h = self.activation(self._drop(self.inner[depth](h)))
+        return x + self._drop(self.outer[depth](h))
+
+    def _leave(self, x: Tensor, edge_index: Tensor | None = None, edge_weight: Tensor | None = None) -> Tensor:
         logits: Tensor = self.last(self.norms[-1](x))
         return logits
 

@@ -3,9 +3,11 @@
 from gnnkit.train._checkpoint import load_checkpoint, save_checkpoint
 from gnnkit.train._config import TrainConfig, override
 from gnnkit.train._graph import GraphPrediction
+from gnnkit.train._layerwise import Step, layerwise
 from gnnkit.train._loop import FitResult, Task, evaluate, fit, seed_everything
 from gnnkit.train._metrics import METRICS, Metric
 from gnnkit.train._node import NodeClassification
+from gnnkit.train._sampled import SampledNodeClassification
 
 __all__ = [
     "TrainConfig",
@@ -15,6 +17,9 @@ __all__ = [
     "FitResult",
     "Task",
     "NodeClassification",
+    "SampledNodeClassification",
+    "Step",
+    "layerwise",
     "GraphPrediction",
     "METRICS",
     "Metric",

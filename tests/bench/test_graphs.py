@@ -109,8 +109,8 @@ def test_a_killed_run_continues_to_the_numbers_of_an_unbroken_one(tmp_path: Path
 
 
 def test_rows_of_graphs_are_not_scaled(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"features=rows: expected a dataset of one graph \(got rings\)"):
-        run_benchmark("rings", "gin", device="cpu", out=tmp_path, overrides=["features=rows"])
+    with pytest.raises(ValueError, match=r"features.scale=rows: expected a dataset of one graph \(got rings\)"):
+        run_benchmark("rings", "gin", device="cpu", out=tmp_path, overrides=["features.scale=rows"])
 
 
 def test_other_raw_files_make_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from gnnkit.bench import MODELS, BenchConfig, ModelConfig, recipe
+from gnnkit.bench import MODELS, ModelConfig, recipe
 from gnnkit.bench._models import ABOUT, build
 from gnnkit.datasets import card, load, names
 from gnnkit.train import METRICS, override
@@ -147,7 +147,7 @@ def test_the_recipes_of_the_literature_are_theirs() -> None:
     gcn = recipe("cora", "gcn")
     assert (gcn.model.hidden_channels, gcn.model.dropout, gcn.model.num_layers) == (16, 0.5, 2)
     assert (gcn.train.lr, gcn.train.weight_decay, gcn.train.decay, gcn.train.max_epochs) == (0.01, 5e-4, "first", 200)
-    assert gcn.features == "rows"
+    assert gcn.features.scale == "rows"
     gat = recipe("cora", "gat")
     assert (gat.model.hidden_channels, gat.model.heads, gat.model.out_heads) == (8, 8, 1)
     assert (gat.model.dropout, gat.model.attention_dropout, gat.model.activation) == (0.6, 0.6, "elu")
@@ -163,9 +163,9 @@ def test_an_unknown_pair_is_a_value_error(dataset: str, model: str) -> None:
 
 
 def test_features_are_as_they_are_or_scaled_by_rows() -> None:
-    assert override(recipe("karate", "gcn"), "features=rows").features == "rows"
-    with pytest.raises(ValueError, match=r"features: expected as_is or rows \(got 'columns'\)"):
-        BenchConfig("karate", "gcn", features="columns")  # type: ignore[arg-type]
+    assert override(recipe("karate", "gcn"), "features.scale=rows").features.scale == "rows"
+    with pytest.raises(ValueError, match=r"features.scale: expected as_is or rows \(got 'columns'\)"):
+        override(recipe("karate", "gcn"), "features.scale=columns")
 
 
 def test_every_setting_of_a_recipe_can_be_set() -> None:

@@ -57,7 +57,7 @@ def test_patience_ends_a_seed_early_and_the_row_says_so(tmp_path: Path) -> None:
 
 def test_scaled_features_are_scaled_for_the_model_and_no_one_else(tmp_path: Path) -> None:
     plain = bench(tmp_path, "mlp", seeds=[0])
-    scaled = bench(tmp_path, "mlp", seeds=[0], overrides=(*SHORT, "features=rows"))
+    scaled = bench(tmp_path, "mlp", seeds=[0], overrides=(*SHORT, "features.scale=rows"))
     assert scaled.history(0) == plain.history(0)  # karate's rows sum to 1 already
     assert bool((load("karate").x.sum(dim=1) == 1).all())
     assert scaled.folder != plain.folder

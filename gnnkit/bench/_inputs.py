@@ -1,0 +1,175 @@
+"""How a benchmark's model gets its graph and features: whole, or sampled and read from a store."""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from gnnkit import datasets
+from gnnkit.adjacency import Adjacency
+from gnnkit.data import Split
+from gnnkit.train import SampledNodeClassification
+from gnnkit.train._config import require
+
+if TYPE_CHECKING:
+    from gnnkit.data import FeatureStore
+
+
+@dataclass(frozen=True)
+class LoaderConfig:
+    """What a training step of a task on nodes sees.
+
+    Attributes:
+        kind: ``"full"``: the whole graph. ``"neighbor"``: some training nodes and sampled neighbours.
+        fanout: Neighbours a node, nearest hop first, -1 for all; one number serves every layer.
+        batch_size: Training nodes of a step, at the most.
+        num_workers: Sampling threads.
+        prefetch: Steps sampled ahead.
+    """
+
+    kind: Literal["full", "neighbor"] = "full"
+    fanout: tuple[int, ...] = (10,)
+    batch_size: int = 1024
+    num_workers: int = 1
+    prefetch: int = 2
+
+    def __post_init__(self) -> None:
+        _require_choices(self, "loader", "kind")
+        if not self.fanout or min(self.fanout) < -1:
+            raise ValueError(f"loader.fanout: expected numbers of neighbours, or -1 for all (got {self.fanout})")
+        require("loader.batch_size", self.batch_size, low=1, high=1e9)
+        require("loader.num_workers", self.num_workers, low=0, high=1e4)
+        require("loader.prefetch", self.prefetch, low=0, high=1e6)
+
+    def per_layer(self, num_layers: int) -> list[int]:
+        """Return a fan-out for each layer.
+
+        Raises:
+            ValueError: There are neither one nor as many as layers.
+        """
+        if len(self.fanout) not in (1, num_layers):
+            got = ",".join(map(str, self.fanout))
+            raise ValueError(f"loader.fanout: expected one number, or one a layer ({num_layers}) (got {got})")
+        return list(self.fanout) * (num_layers // len(self.fanout))
+
+
+@dataclass(frozen=True)
+class FeaturesConfig:
+    """What becomes of a dataset's features before a model reads them, and where they lie.
+
+    Attributes:
+        scale: ``"rows"`` divides every feature row by its sum where that exceeds 1, as Kipf and Welling do;
+            ``"as_is"`` does not.
+        kind: With ``loader.kind=neighbor``: ``"memory"``, ``"memmap"`` (a file on disk), ``"pinned"`` (host memory that
+            a GPU reads) or ``"cached"`` (the file on disk behind a cache).
+        policy: What a cache keeps; see `gnnkit.data.Cached`.
+        cache_share: Bytes of the cache, as a share of the table's.
+        window: Training steps ahead that the cache knows of, and the loader samples.
+    """
+
+    scale: Literal["as_is", "rows"] = "as_is"
+    kind: Literal["memory", "memmap", "pinned", "cached"] = "memory"
+    policy: Literal["degree", "pagerank", "lru", "lookahead", "hybrid"] = "hybrid"
+    cache_share: float = 0.1
+    window: int = 8
+
+    def __post_init__(self) -> None:
+        _require_choices(self, "features", "scale", "kind", "policy")
+        require("features.cache_share", self.cache_share, low=0, high=1.000001)
+        require("features.window", self.window, low=0, high=1e4)
+
+
+def _require_choices(config: Any, prefix: str, *names: str) -> None:
+    hints = typing.get_type_hints(type(config))
+    for name in names:
+        choices = typing.get_args(hints[name])
+        if getattr(config, name) not in choices:
+            raise ValueError(f"{prefix}.{name}: expected {' or '.join(choices)} (got {getattr(config, name)!r})")
+
+
+def check(loader: LoaderConfig, features: FeaturesConfig, num_layers: int, task: str, name: str) -> None:
+    """Require settings that fit each other and the dataset's task.
+
+    Raises:
+        ValueError: They do not.
+    """
+    if task != "node_classification":
+        if features.scale == "rows":
+            raise ValueError(f"features.scale=rows: expected a dataset of one graph (got {name})")
+        if loader.kind == "neighbor":
+            raise ValueError(f"loader.kind=neighbor: expected a task on nodes of one graph (got {name}, {task})")
+    if loader.kind == "neighbor":
+        loader.per_layer(num_layers)
+    elif features.kind != "memory":
+        raise ValueError(f"features.kind={features.kind}: expected loader.kind=neighbor with it (got full)")
+
+
+class SampledInputs:
+    """The graph and the features of a dataset, for training on samples; made once for all seeds."""
+
+    def __init__(self, data: Any, loader: LoaderConfig, features: FeaturesConfig, num_layers: int) -> None:
+        self.data, self.loader, self.features = data, loader, features
+        self.fanout = loader.per_layer(num_layers)
+        self.adj = Adjacency.from_edge_index(data.edge_index, num_nodes=data.num_nodes)
+        self.store = self._store()
+
+    def _store(self) -> FeatureStore:
+        from gnnkit.data import InMemory, MemoryMapped, Pinned, write_features
+
+        x = self.data.x
+        if self.features.kind == "memory":
+            return InMemory(x)
+        if self.features.kind == "pinned":
+            return Pinned(x)
+        folder = datasets.cache_dir() / "features"
+        path = folder / f"{self.data.card.name}-{self.data.raw_digest[:16]}-{self.features.scale}.rows"
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            write_features(path, x)
+        self.data.x = None  # the file serves from here on
+        return MemoryMapped(path)
+
+    def task(self, split: Split, device: torch.device, scratch: Path) -> tuple[SampledNodeClassification, FeatureStore]:
+        """Return the task of one seed, and the store that its steps read: a cache is empty at first."""
+        from gnnkit.data import Cached
+
+        store = self.store
+        if self.features.kind == "cached":
+            row_bytes = store.shape[1] * store.dtype.itemsize
+            store = Cached(
+                store,
+                self.features.policy,
+                int(self.features.cache_share * store.shape[0]) * row_bytes,
+                None if device.type == "cpu" else device,
+                adj=self.adj,
+                window=self.features.window,
+            )
+        on_disk = self.features.kind in ("memmap", "cached")
+        card = self.data.card
+        task = SampledNodeClassification(
+            store,
+            self.adj,
+            self.data.y,
+            split,
+            card.metric,
+            fanout=self.fanout,
+            batch_size=self.loader.batch_size,
+            evaluator=card.evaluator,
+            device=device,
+            num_workers=self.loader.num_workers,
+            prefetch=max(self.loader.prefetch, self.features.window if store is not self.store else 0),
+            scored=self.store,
+            scratch=scratch if on_disk else None,
+        )
+        return task, store
+
+
+def traffic(store: FeatureStore) -> dict[str, Any]:
+    """Return what a cache counted, for a result row; nothing for other stores."""
+    from gnnkit.data import Cached
+
+    return {"cache": asdict(store.stats())} if isinstance(store, Cached) else {}
