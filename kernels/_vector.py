@@ -2,7 +2,7 @@
 
 ``zeros(table, lanes)`` makes one; ``read`` and ``write`` move it from and to a row of a table ``[N, W]``, from a
 column on; ``+ - * /`` work lane by lane. A vector wider than the machine's registers is
-split over several. Tables of 16-bit floats come as integers (int16: bfloat16, uint16: float16) and are float32 in
+split over several. Rows that are only moved (`copy_row`) need no vector. Tables of 16-bit floats come as integers (int16: bfloat16, uint16: float16) and are float32 in
 registers: Numba has no 16-bit arithmetic on CPUs.
 """
 
@@ -222,6 +222,40 @@ def prefetch_item(typing_context, array, k):
         return context.get_dummy_value()
 
     return types.void(array, k), generate
+
+
+@intrinsic
+def copy_row(typing_context, table, row, out, k):
+    """``out[k] = table[row]``, by the C library's memcpy; both tables of one width, in memory apart."""
+
+    def generate(context, builder, signature, args):
+        _, row_type, _, k_type = signature.args
+        source = _address(context, builder, (table, row_type, types.int64), (*args[:2], I64(0)))
+        target = _address(context, builder, (out, k_type, types.int64), (*args[2:], I64(0)))
+        width = cgutils.unpack_tuple(builder, context.make_array(table)(context, builder, args[0]).shape)[1]
+        byte = ir.IntType(8).as_pointer()
+        function_type = ir.FunctionType(ir.VoidType(), [byte, byte, I64, I1])
+        function = llvm_function(builder, "llvm.memcpy.p0.p0.i64", function_type)
+        ends = (builder.bitcast(pointer, byte) for pointer in (target, source))
+        builder.call(function, [*ends, builder.mul(width, I64(_size(table))), I1(0)])
+        return context.get_dummy_value()
+
+    return types.void(table, row, out, k), generate
+
+
+@intrinsic
+def prefetch_line(typing_context, table, row, column):
+    """Ask the processor for the cache line of ``table[row, column]``; a wrong address does no harm."""
+
+    def generate(context, builder, signature, args):
+        byte = ir.IntType(8).as_pointer()
+        function_type = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
+        function = llvm_function(builder, "llvm.prefetch.p0", function_type)
+        line = builder.bitcast(_address(context, builder, signature.args, args), byte)
+        builder.call(function, [line, I32(0), I32(3), I32(1)])  # to read, keep close, data
+        return context.get_dummy_value()
+
+    return types.void(table, row, column), generate
 
 
 # ------------------------------------------------------------------ what the intrinsics are made of
