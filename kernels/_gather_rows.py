@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gnnkit.kernels import _check
 from gnnkit.kernels._backend import backend
+from gnnkit.kernels._pages import on_huge_pages
 from gnnkit.kernels._register import fake, operation
 
 
@@ -63,6 +64,8 @@ def _gather(table: Tensor, ids: Tensor, out: Tensor) -> None:
 @operation("gnnkit::gather_rows", gradient=True)
 def gather_op(table: Tensor, ids: Tensor) -> Tensor:
     out = torch.empty((len(ids), *table.shape[1:]), dtype=table.dtype, device=ids.device)
+    if ids.device.type == "cpu":
+        on_huge_pages(out)
     _gather(table, ids, out)
     return out
 
