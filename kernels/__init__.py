@@ -11,6 +11,7 @@ from gnnkit.kernels._backend import backend_name
 from gnnkit.kernels._content_hash import content_hash
 from gnnkit.kernels._csr import group_by, transpose_csr
 from gnnkit.kernels._gat import gat_attention
+from gnnkit.kernels._gather_cached import gather_cached
 from gnnkit.kernels._gather_rows import gather_rows
 from gnnkit.kernels._gatv2 import gatv2_attention
 from gnnkit.kernels._relabel import relabel
@@ -32,6 +33,7 @@ __all__ = [
     "gatv2_attention",
     "segment_matmul",
     "gather_rows",
+    "gather_cached",
     "group_by",
     "transpose_csr",
     "sample_neighbors",

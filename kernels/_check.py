@@ -111,14 +111,13 @@ def csr_pointers(indptr: Tensor, num_edges: int) -> None:
         raise ValueError(f"indptr: expected non-decreasing row pointers (got {got})")
 
 
-def ids(name: str, values: Tensor, bound: int) -> None:
-    """Require ``0 <= values < bound``; O(len(values))."""
+def ids(name: str, values: Tensor, bound: int, low: int = 0) -> None:
+    """Require ``low <= values < bound``; O(len(values))."""
     if values.numel() == 0:
         return
-    low, high = (int(v) for v in values.aminmax())
-    if low < 0 or high >= bound:
-        bad = low if low < 0 else high
-        raise ValueError(f"{name}: expected ids in [0, {bound}) (got {bad})")
+    least, most = (int(v) for v in values.aminmax())
+    if least < low or most >= bound:
+        raise ValueError(f"{name}: expected ids in [{low}, {bound}) (got {least if least < low else most})")
 
 
 def ranges(starts: Tensor, ends: Tensor, num_entries: int) -> None:

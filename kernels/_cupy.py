@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gnnkit.kernels import _check, _choice, _torch
+from gnnkit.kernels import _check, _choice
 from gnnkit.kernels._cupy_attention import (
     gat_backward_dst,
     gat_backward_src,
@@ -21,8 +21,9 @@ from gnnkit.kernels._cupy_attention import (
     gatv2_backward_src,
     gatv2_forward,
 )
+from gnnkit.kernels._cupy_gather import gather_cached, gather_rows
 from gnnkit.kernels._launch import BLOCK, launch
-from gnnkit.kernels._walk import Walk, check, plain
+from gnnkit.kernels._walk import Walk, plain
 
 __all__ = [
     "spmm",
@@ -40,6 +41,7 @@ __all__ = [
     "gatv2_backward_dst",
     "gatv2_backward_src",
     "gather_rows",
+    "gather_cached",
     "group_by",
     "content_hash",
 ]
@@ -132,35 +134,6 @@ def segment_softmax_backward(out: Tensor, grad: Tensor, indptr: Tensor) -> Tenso
     dlogits = torch.empty_like(out)
     Walk.of_segments(indptr, out).twice("softmax.cu", "softmax_backward", 1, dlogits, out, grad)
     return dlogits
-
-
-def gather_rows(table: Tensor, ids: Tensor, out: Tensor) -> None:
-    """See `gnnkit.kernels._torch.gather_rows`; pinned host rows are read by the device, others sent to it."""
-    zero_copy = table.device != ids.device and not table.is_cuda and table.is_pinned()
-    if table.device != ids.device and not zero_copy:
-        _torch.gather_rows(table, ids, out)
-    else:
-        _gather_rows(table, ids, out, zero_copy)
-
-
-def _gather_rows(table: Tensor, ids: Tensor, out: Tensor, from_host: bool) -> None:
-    check("ids", ids, len(table))
-    ids = plain(ids)
-    row_bytes = out.element_size() * out[:1].numel() if len(out) else 0
-    size = next(size for size in (16, 8, 4, 2, 1) if (row_bytes | table.data_ptr() | out.data_ptr()) % size == 0)
-    word, pack = {
-        16: ("unsigned", 4),
-        8: ("unsigned", 2),
-        4: ("unsigned", 1),
-        2: ("unsigned short", 1),
-        1: ("unsigned char", 1),
-    }[size]
-    units = row_bytes // size
-    span = min(32, 1 << max(units - 1, 0).bit_length())
-    shift = from_host and row_bytes >= 256 and bool((row_bytes | table.data_ptr()) % 128)
-    blocks = -(-len(ids) * span // BLOCK) if units else 0
-    args = table, len(table), ids, int(ids.dtype == torch.int64), len(ids), out, units, span, int(shift)
-    launch("gather.cu", f"gather_rows<{word}, {pack}>", (blocks, 1), args)
 
 
 def group_by(keys: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:

@@ -30,6 +30,20 @@ def gather_rows(low, high, table, ids, out):
 
 
 @loop
+def gather_cached(low, high, lines, staged, where, out):
+    """out[k] = lines[where[k]], or staged[-1 - where[k]] where that is negative; rows as bytes."""
+    row_bytes = out.shape[1]
+    for k in range(low, high):
+        j = where[k]
+        if j < -len(staged) or j >= len(lines):
+            return 1
+        source, row = (lines[j] if j >= 0 else staged[-1 - j]), out[k]
+        for b in range(row_bytes):
+            row[b] = source[b]
+    return 0
+
+
+@loop
 def group_by(keys, indptr, perm):
     """Stable counting sort: perm lists the positions of key 0, then of key 1 …; indptr says where each begins."""
     num_groups = len(indptr) - 1

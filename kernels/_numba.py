@@ -33,6 +33,7 @@ __all__ = [
     "gat_backward_dst",
     "gat_backward_src",
     "gat_forward",
+    "gather_cached",
     "gather_rows",
     "gatv2_backward_dst",
     "gatv2_backward_src",
@@ -174,11 +175,19 @@ def _over_segments(loop: Callable[..., int], indptr: Tensor, num_edges: int, wid
         raise AssertionError("a loop refused pointers that the checks accept")
 
 
-def gather_rows(table: Tensor, ids: Tensor, out: Tensor) -> None:
-    """See `gnnkit.kernels._torch.gather_rows`."""
+def gather_rows(table: Tensor, ids: Tensor, out: Tensor, order: Tensor | None = None) -> None:
+    """See `gnnkit.kernels._torch.gather_rows`; no order is followed."""
     rows, target = _bytes(table), _bytes(out)
     if run(_loops.gather_rows, even_bounds(len(ids), rows.shape[1] // 4), rows, array(ids), target):
         _check.ids("ids", ids, len(table))
+
+
+def gather_cached(lines: Tensor, staged: Tensor, where: Tensor, out: Tensor) -> None:
+    """See `gnnkit.kernels._torch.gather_cached`."""
+    target = _bytes(out)
+    bounds = even_bounds(len(where), target.shape[1] // 4)
+    if run(_loops.gather_cached, bounds, _bytes(lines), _bytes(staged), array(where), target):
+        _check.ids("where", where, len(lines), -len(staged))
 
 
 def _bytes(tensor: Tensor) -> np.ndarray[Any, Any]:

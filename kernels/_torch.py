@@ -28,6 +28,7 @@ __all__ = [
     "gat_backward_dst",
     "gat_backward_src",
     "gat_forward",
+    "gather_cached",
     "gather_rows",
     "gatv2_backward_dst",
     "gatv2_backward_src",
@@ -142,13 +143,24 @@ def segment_softmax_backward(out: Tensor, grad: Tensor, indptr: Tensor) -> Tenso
     return (weighted - wide * total[rows]).to(out.dtype)
 
 
-def gather_rows(table: Tensor, ids: Tensor, out: Tensor) -> None:
-    """``out[k] = table[ids[k]]``; ``out`` lives where ``ids`` does."""
+def gather_rows(table: Tensor, ids: Tensor, out: Tensor, order: Tensor | None = None) -> None:
+    """``out[k] = table[ids[k]]``; ``out`` lives where ``ids`` does.
+
+    ``order [K]`` int64, a permutation, may be followed in reading; the result is the same.
+    """
     _check.ids("ids", ids, len(table))
     if table.device == ids.device:
         torch.index_select(table, 0, ids, out=out)
     else:
         out.copy_(table.index_select(0, ids.to(table.device)))
+
+
+def gather_cached(lines: Tensor, staged: Tensor, where: Tensor, out: Tensor) -> None:
+    """``out[k] = lines[where[k]]``, or ``staged[-1 - where[k]]`` where that is negative."""
+    _check.ids("where", where, len(lines), -len(staged))
+    cached = where >= 0
+    out[cached] = lines[where[cached]]
+    out[~cached] = staged[(-1 - where[~cached]).to(staged.device)].to(out.device)
 
 
 def group_by(keys: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:

@@ -47,10 +47,10 @@ def plain(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.detach().contiguous()
 
 
-def check(name: str, ids: Tensor, bound: int) -> None:
+def check(name: str, ids: Tensor, bound: int, low: int = 0) -> None:
     """Look at ids if ``GNNKIT_CHECK=1`` asks for it; that waits for the device."""
     if os.environ.get("GNNKIT_CHECK") == "1":
-        _check.ids(name, ids, bound)
+        _check.ids(name, ids, bound, low)
 
 
 # a grid, the arguments that come first, and shared memory
@@ -167,7 +167,8 @@ def instances() -> dict[str, list[str]]:
     """Every kernel that the backend can ask for, by source."""
     found: dict[str, list[str]] = {
         "gather.cu": [
-            f"gather_rows<{unit}>"
+            f"{template}<{unit}>"
+            for template in ("gather_rows", "gather_cached")
             for unit in ("unsigned, 4", "unsigned, 2", "unsigned, 1", "unsigned short, 1", "unsigned char, 1")
         ],
         "hash.cu": [f"content_hash<{BLOCK}>"],

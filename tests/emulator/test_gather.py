@@ -1,4 +1,4 @@
-"""gather_rows and content_hash; how many lines of 128 bytes a warp asks for."""
+"""gather_rows, gather_cached and content_hash are the reference's, byte for byte."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from machine import Machine
 
-from gnnkit.kernels import _cupy, _torch
+from gnnkit.kernels import _cupy, _cupy_gather, _torch
 
 DTYPES = (
     torch.bool,
@@ -39,7 +39,7 @@ def test_rows_byte_for_byte(machine: Machine, dtype: torch.dtype, from_host: boo
         table = table_of(19, width, dtype)
         for ids in (torch.tensor([18, 0, 0, 7, 18, 1, 2, 3, 4, 5]), torch.tensor([3], dtype=torch.int32)):
             out = torch.zeros(len(ids), width, dtype=dtype)
-            _cupy._gather_rows(table, ids, out, from_host)
+            _cupy_gather._gather_rows(table, ids, out, None, from_host)
             assert torch.equal(bits(out), bits(table[ids.long()]))
 
 
@@ -48,7 +48,7 @@ def test_a_table_that_begins_anywhere(machine: Machine, offset: int) -> None:
     memory = table_of(1, 19 * 100 + offset, torch.float32).view(-1)
     table, ids = memory[offset:].view(19, 100), torch.arange(18, -1, -1)
     out = torch.zeros(19, 100)
-    _cupy._gather_rows(table, ids, out, from_host=True)
+    _cupy_gather._gather_rows(table, ids, out, None, from_host=True)
     assert torch.equal(bits(out), bits(table[ids]))
 
 
@@ -68,36 +68,66 @@ def test_an_id_outside_the_table_sets_every_bit(machine: Machine) -> None:
     assert whole.eq(-1).all(1).tolist() == expected
 
 
-def requests(address: int, row_bytes: int, rows: range, unit: int, shifted: bool) -> int:
-    """Count the lines that warps of 32 lanes ask for, a row a warp: the model of the zero-copy paper."""
-    total = 0
-    for row in rows:
-        start, units = address + row * row_bytes, row_bytes // unit
-        ahead = start % 128 // unit if shifted else 0
-        for first in range(0, units, 32):
-            lanes = [(t - ahead) % units for t in range(first, min(first + 32, units))]
-            total += len({(start + lane * unit) // 128 for lane in lanes})
-    return total
+@pytest.mark.parametrize("from_host", [False, True])
+@pytest.mark.parametrize("width", [3, 100, 602])
+def test_rows_read_in_the_order_of_their_ids(machine: Machine, width: int, from_host: bool) -> None:
+    table, ids = table_of(40, width, torch.float32), torch.tensor([18, 0, 39, 0, 7, 18, 1, 38, 2, 3, 4])
+    for machine.seed in range(3):
+        out = torch.zeros(len(ids), width)
+        _cupy_gather._gather_rows(table, ids, out, ids.argsort(), from_host)
+        assert torch.equal(bits(out), bits(table[ids]))
 
 
-@pytest.mark.parametrize("width", [64, 100, 128, 300, 602, 1023, 1024])
-def test_a_shifted_row_asks_for_fewer_lines(machine: Machine, width: int) -> None:
-    address = torch.ones(32 + 33 * width)
-    start = (-address.data_ptr() // 4) % 32  # the table begins where a line does
-    table = address[start : start + 33 * width].view(33, width)
-    ids, counts = torch.arange(33), {}
-    machine.count_lines_of = 0
-    unit = next(size for size in (16, 8, 4) if 4 * width % size == 0)
-    for from_host in (False, True):
-        out = torch.zeros(33, width)
-        _cupy._gather_rows(table, ids, out, from_host)
-        shifted = from_host and 4 * width >= 256 and 4 * width % 128 != 0
-        counts[from_host] = machine.lines
-        if width >= 128:  # shorter rows share a warp
-            assert machine.lines == requests(table.data_ptr(), 4 * width, range(33), unit, shifted)
-    assert counts[True] <= counts[False]
-    if width in (602, 1023):
-        assert counts[True] < 0.75 * counts[False]
+def test_an_order_that_names_no_id_writes_nothing(machine: Machine) -> None:
+    out = torch.zeros(3, 2)
+    _cupy_gather._gather_rows(torch.ones(5, 2), torch.tensor([0, 1, 2]), out, torch.tensor([3, -1, 1]), False)
+    assert out.tolist() == [[0, 0], [1, 1], [0, 0]]
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int16, torch.float32, torch.float64, torch.complex128], ids=str)
+@pytest.mark.parametrize("from_host", [False, True])
+def test_rows_of_a_cache_and_of_what_was_staged(machine: Machine, dtype: torch.dtype, from_host: bool) -> None:
+    where = torch.tensor([0, -1, 18, -7, -7, 5, 5, -2, 1, -3, -4, -5])
+    for machine.seed, width in enumerate((1, 3, 33, 129, 602)):
+        both = table_of(26, width, dtype)
+        lines, staged = both[:19], both[19:].clone()
+        out, expected = torch.zeros(12, width, dtype=dtype), torch.zeros(12, width, dtype=dtype)
+        _cupy_gather._gather_cached(lines, staged, where, out, from_host)
+        _torch.gather_cached(lines, staged, where, expected)
+        assert torch.equal(bits(out), bits(expected))
+
+
+def test_staged_rows_are_shifted_and_lines_are_not(machine: Machine) -> None:
+    memory = table_of(1, 2 * 33 * 301 + 64, torch.float32).view(-1)
+    start = (-memory.data_ptr() // 4) % 32
+    lines, staged = memory[start : start + 66 * 301].view(2, 33, 301)  # rows of 1204 bytes
+    where, counts = torch.arange(-33, 33), []
+    for machine.count_lines_of in (0, 2):  # both arguments
+        for from_host in (False, True):
+            out = torch.zeros(66, 301)
+            _cupy_gather._gather_cached(lines, staged, where, out, from_host)
+            assert torch.equal(bits(out), bits(torch.cat([staged.flip(0), lines])))
+            counts.append(machine.lines)
+    assert counts[0] == counts[1]
+    assert counts[3] < 0.6 * counts[2]
+
+
+def test_a_place_outside_both_tables_sets_every_bit(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    args = torch.ones(3, 2), torch.ones(2, 2), torch.tensor([2, 3, -2, -3, 2**40, -(2**40)])
+    out = torch.zeros(6, 2)
+    _cupy.gather_cached(*args, out)
+    assert out.isnan().all(1).tolist() == [False, True, False, True, True, True]
+    monkeypatch.setenv("GNNKIT_CHECK", "1")
+    with pytest.raises(ValueError, match=r"^where: expected ids in \[-2, 3\)"):
+        _cupy.gather_cached(*args, out)
+
+
+def test_either_table_may_be_empty(machine: Machine) -> None:
+    table, out = torch.arange(6.0).view(3, 2), torch.zeros(3, 2)
+    _cupy.gather_cached(table, table[:0], torch.tensor([2, 0, 1]), out)
+    assert torch.equal(out, table[[2, 0, 1]])
+    _cupy.gather_cached(table[:0], table, torch.tensor([-3, -1, -2]), out)
+    assert torch.equal(out, table[[2, 0, 1]])
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64], ids=str)

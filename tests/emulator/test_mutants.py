@@ -7,13 +7,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import lines
 import pytest
 import torch
 from graphs import make, numbers, reals
 from huge import sparse
 from machine import EmulatorError, Machine, build
 
-from gnnkit.kernels import _cupy, _launch, _torch, _walk, transpose_csr
+from gnnkit.kernels import _cupy, _cupy_gather, _launch, _torch, _walk, transpose_csr
 
 
 def spmm(machine: Machine) -> None:
@@ -77,17 +78,26 @@ def softmax(machine: Machine) -> None:
 
 def gather(machine: Machine) -> None:
     table, ids = reals(9, 75, dtype=torch.float32), torch.tensor([8, 0, 3, 3, 8])
-    for from_host in (False, True):
+    for from_host, order in ((False, None), (True, ids.argsort())):
         out = torch.zeros(5, 75)
-        _cupy._gather_rows(table, ids, out, from_host)
+        _cupy_gather._gather_rows(table, ids, out, order, from_host)
         assert torch.equal(out, table[ids])
+        assert lines.count(machine, 75)["ours"] == 3.3125
+
+
+def gather_cached(machine: Machine) -> None:
+    table, where = reals(9, 75, dtype=torch.float32), torch.tensor([4, -1, -4, 0, 5, -5])
+    out = torch.zeros(6, 75)
+    _cupy_gather._gather_cached(table[:5], table[5:], where, out, True)
+    assert torch.equal(out[:4], table[[4, 5, 8, 0]])
+    assert out[4:].isnan().all()
 
 
 def gather_past_31_bits(machine: Machine) -> None:
     table = sparse(machine, (2**31 // 64 + 2, 64), torch.int8)
     table[-1] = 1
     out = torch.zeros(1, 64, dtype=torch.int8)
-    _cupy._gather_rows(table, torch.tensor([len(table) - 1]), out, from_host=False)
+    _cupy_gather._gather_rows(table, torch.tensor([len(table) - 1]), out, None, from_host=False)
     assert out.eq(1).all()
 
 
@@ -139,6 +149,7 @@ def gat_past_31_bits(machine: Machine) -> None:
 
 
 Probe = Callable[[Machine], None]
+WORDS = (gather, gather_cached, gather_past_31_bits, content_hash)  # of kernels that know no floats
 PASSED: set[Probe] = set()  # by the sources as they are
 MUTANTS: list[tuple[str, Probe, str, str]] = [
     # rows.cuh and graph.cuh, by way of spmm.cu
@@ -161,14 +172,14 @@ MUTANTS: list[tuple[str, Probe, str, str]] = [
     ("softmax.cu", softmax, "entry < part.high", "entry <= part.high"),
     ("softmax.cu", softmax, "if (!part.any || !at.inside) continue", "if (!part.any) continue"),
     ("softmax.cu", softmax, "            __syncthreads();\n        }", "        }"),
-    ("gather.cu", gather, "if (unit < 0) unit += units;", ""),
+    ("gather.cu", gather, "% span - ahead", "% span + ahead"),
+    ("gather.cu", gather, "from % 128 /", "from % 32 /"),
+    ("gather.cu", gather, "unit > 0 ? unit : 0", "unit"),
     ("gather.cu", gather, "if (k >= num_ids)", "if (k > num_ids)"),
-    (
-        "gather.cu",
-        gather_past_31_bits,
-        "row * units : 0",
-        "(int)row * (int)(units * sizeof(Unit)) / (int)sizeof(Unit) : 0",
-    ),
+    ("gather.cu", gather, "ids, wide != 0}[slot]", "ids, wide != 0}[k]"),
+    ("gather.cu", gather_past_31_bits, "table + row * units", "table + (int)row * (int)(units * sizeof(Unit)) / 16"),
+    ("gather.cu", gather_cached, "-1 - place", "-place"),
+    ("gather.cu", gather_cached, "row < num_rows", "row <= num_rows"),
     ("gat.cu", gat, "terms[k].some = entry < end", "terms[k].some = entry <= end"),
     (
         "gat.cu",
@@ -202,9 +213,9 @@ def mutants(folder: Path, pool: ThreadPoolExecutor) -> dict[int, Future[Path]]:
 
 def dtype_of(probe: Probe) -> str:
     """What stands in the names of the kernels that a probe runs."""
-    return {gather: "<", gather_past_31_bits: "<", content_hash: "<"}.get(
-        probe, "<Half" if "past" in probe.__name__ else "<float"
-    )
+    if probe in WORDS:
+        return "<"
+    return "<Half" if "past" in probe.__name__ else "<float"
 
 
 @pytest.mark.parametrize("number", range(len(MUTANTS)), ids=lambda n: f"{MUTANTS[n][0]}: {MUTANTS[n][2]}")

@@ -7,7 +7,7 @@ import torch
 from huge import sparse
 from machine import Machine
 
-from gnnkit.kernels import _cupy, _walk
+from gnnkit.kernels import _cupy, _cupy_gather, _walk
 
 ROWS = 2**31 // 64 + 3  # of 64 numbers
 
@@ -79,5 +79,5 @@ def test_gather_rows_reads_and_writes_past_31_bits(machine: Machine) -> None:
     ids, out = sparse(machine, (len(table),), torch.int64), sparse(machine, (len(table), 48), torch.int8)
     ids[-1] = len(table) - 1
     machine.last_blocks = 1
-    _cupy._gather_rows(table, ids, out, from_host=True)
+    _cupy_gather._gather_rows(table, ids, out, None, from_host=True)
     assert out[-1].eq(1).all()
