@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from gnnkit import data as stores
 from gnnkit import datasets
 from gnnkit.adjacency import Adjacency
 from gnnkit.data import Split
@@ -28,7 +29,7 @@ class LoaderConfig:
         fanout: Neighbours a node, nearest hop first, -1 for all; one number serves every layer.
         batch_size: Training nodes of a step, at the most.
         num_workers: Sampling threads.
-        prefetch: Steps sampled ahead.
+        prefetch: Steps made ahead, a thread.
     """
 
     kind: Literal["full", "neighbor"] = "full"
@@ -68,7 +69,7 @@ class FeaturesConfig:
             a GPU reads) or ``"cached"`` (the file on disk behind a cache).
         policy: What a cache keeps; see `gnnkit.data.Cached`.
         cache_share: Bytes of the cache, as a share of the table's.
-        window: Training steps ahead that the cache knows of, and the loader samples.
+        window: Training steps ahead that the cache knows of.
     """
 
     scale: Literal["as_is", "rows"] = "as_is"
@@ -118,29 +119,25 @@ class SampledInputs:
         self.store = self._store()
 
     def _store(self) -> FeatureStore:
-        from gnnkit.data import InMemory, MemoryMapped, Pinned, write_features
-
         x = self.data.x
         if self.features.kind == "memory":
-            return InMemory(x)
+            return stores.InMemory(x)
         if self.features.kind == "pinned":
-            return Pinned(x)
+            return stores.Pinned(x)
         folder = datasets.cache_dir() / "features"
         path = folder / f"{self.data.card.name}-{self.data.raw_digest[:16]}-{self.features.scale}.rows"
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            write_features(path, x)
+            stores.write_features(path, x)
         self.data.x = None  # the file serves from here on
-        return MemoryMapped(path)
+        return stores.MemoryMapped(path)
 
     def task(self, split: Split, device: torch.device, scratch: Path) -> tuple[SampledNodeClassification, FeatureStore]:
         """Return the task of one seed, and the store that its steps read: a cache is empty at first."""
-        from gnnkit.data import Cached
-
         store = self.store
         if self.features.kind == "cached":
             row_bytes = store.shape[1] * store.dtype.itemsize
-            store = Cached(
+            store = stores.Cached(
                 store,
                 self.features.policy,
                 int(self.features.cache_share * store.shape[0]) * row_bytes,
@@ -161,7 +158,8 @@ class SampledInputs:
             evaluator=card.evaluator,
             device=device,
             num_workers=self.loader.num_workers,
-            prefetch=max(self.loader.prefetch, self.features.window if store is not self.store else 0),
+            prefetch=self.loader.prefetch,
+            window=self.features.window,
             scored=self.store,
             scratch=scratch if on_disk else None,
         )
@@ -170,6 +168,4 @@ class SampledInputs:
 
 def traffic(store: FeatureStore) -> dict[str, Any]:
     """Return what a cache counted, for a result row; nothing for other stores."""
-    from gnnkit.data import Cached
-
-    return {"cache": asdict(store.stats())} if isinstance(store, Cached) else {}
+    return {"cache": asdict(store.stats())} if isinstance(store, stores.Cached) else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -55,7 +55,7 @@ class Kind:
     reads: Reads = "edges"
 
 
-def call(layer: nn.Module, x: Tensor, edge_index: Tensor | None, edge_weight: Tensor | None) -> Tensor:
+def call(layer: Any, x: Tensor, edge_index: Tensor | None, edge_weight: Tensor | None) -> Tensor:
     """Call a layer; with ``edge_weight`` a GCN layer takes the edges as they are, normalised already."""
     if edge_weight is None:
         out: Tensor = layer(x, edge_index)

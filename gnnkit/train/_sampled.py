@@ -39,7 +39,8 @@ class SampledNodeClassification:
         evaluator: ``evaluator(y_true, y_pred)`` in place of the metric's own formula.
         device: Where steps are computed.
         num_workers: Sampling threads.
-        prefetch: Steps sampled ahead.
+        prefetch: Steps made ahead, a thread.
+        window: Steps ahead that a store which announces is told of.
         scored: The store that scoring reads, once through; None for ``features``. A cache's backing store spares the
             cache rows that no training step asks for.
         scratch: Folder for the states between layers while scoring; None for memory.
@@ -62,6 +63,7 @@ class SampledNodeClassification:
         device: torch.device | str = "cpu",
         num_workers: int = 1,
         prefetch: int = 2,
+        window: int = 8,
         scored: FeatureStore | None = None,
         scratch: Path | None = None,
     ) -> None:
@@ -92,6 +94,7 @@ class SampledNodeClassification:
             shuffle=True,
             num_workers=num_workers,
             prefetch=prefetch,
+            window=window,
         )
 
     def losses(self, model: nn.Module) -> Iterator[Tensor]:
