@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gnnkit.data._as_pyg import as_pyg
+    from gnnkit.data._pinned import Pinned
     from gnnkit.data._splits import Split, from_masks, k_fold, per_class
     from gnnkit.data._store import FeatureStore, InMemory
 
 _HOME = {
     **dict.fromkeys(("Split", "from_masks", "per_class", "k_fold"), "_splits"),
     **dict.fromkeys(("FeatureStore", "InMemory"), "_store"),
+    "Pinned": "_pinned",
     "as_pyg": "_as_pyg",
 }
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "k_fold",
     "FeatureStore",
     "InMemory",
+    "Pinned",
     "as_pyg",
 ]
 
