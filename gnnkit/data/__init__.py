@@ -9,16 +9,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gnnkit.data._accumulator import outstanding_accesses
     from gnnkit.data._as_pyg import as_pyg
-    from gnnkit.data._pinned import Pinned
+    from gnnkit.data._belady import belady
+    from gnnkit.data._cache import Cached, CacheStats
+    from gnnkit.data._policies_trace import hit_ratio
+    from gnnkit.data._scores import out_degree, reverse_pagerank
     from gnnkit.data._splits import Split, from_masks, k_fold, per_class
     from gnnkit.data._store import FeatureStore, InMemory
 
 _HOME = {
     **dict.fromkeys(("Split", "from_masks", "per_class", "k_fold"), "_splits"),
     **dict.fromkeys(("FeatureStore", "InMemory"), "_store"),
-    "Pinned": "_pinned",
     "as_pyg": "_as_pyg",
+    **dict.fromkeys(("Cached", "CacheStats"), "_cache"),
+    "hit_ratio": "_policies_trace",
+    "belady": "_belady",
+    **dict.fromkeys(("out_degree", "reverse_pagerank"), "_scores"),
+    "outstanding_accesses": "_accumulator",
 }
 __all__ = [
     "Split",
@@ -27,8 +35,14 @@ __all__ = [
     "k_fold",
     "FeatureStore",
     "InMemory",
-    "Pinned",
     "as_pyg",
+    "Cached",
+    "CacheStats",
+    "hit_ratio",
+    "belady",
+    "out_degree",
+    "reverse_pagerank",
+    "outstanding_accesses",
 ]
 
 
