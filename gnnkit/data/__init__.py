@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from gnnkit.data._as_pyg import as_pyg
     from gnnkit.data._belady import belady
     from gnnkit.data._cache import Cached, CacheStats
+    from gnnkit.data._loader import NeighborLoader, NodeLoader
     from gnnkit.data._policies_trace import hit_ratio
+    from gnnkit.data._sampler import NeighborSampler
     from gnnkit.data._scores import out_degree, reverse_pagerank
     from gnnkit.data._splits import Split, from_masks, k_fold, per_class
     from gnnkit.data._store import FeatureStore, InMemory
@@ -22,6 +24,8 @@ _HOME = {
     **dict.fromkeys(("Split", "from_masks", "per_class", "k_fold"), "_splits"),
     **dict.fromkeys(("FeatureStore", "InMemory"), "_store"),
     "as_pyg": "_as_pyg",
+    "NeighborSampler": "_sampler",
+    **dict.fromkeys(("NodeLoader", "NeighborLoader"), "_loader"),
     **dict.fromkeys(("Cached", "CacheStats"), "_cache"),
     "hit_ratio": "_policies_trace",
     "belady": "_belady",
@@ -36,6 +40,9 @@ __all__ = [
     "FeatureStore",
     "InMemory",
     "as_pyg",
+    "NeighborSampler",
+    "NodeLoader",
+    "NeighborLoader",
     "Cached",
     "CacheStats",
     "hit_ratio",
