@@ -14,15 +14,18 @@ if TYPE_CHECKING:
     from gnnkit.data._belady import belady
     from gnnkit.data._cache import Cached, CacheStats
     from gnnkit.data._loader import NeighborLoader, NodeLoader
+    from gnnkit.data._pinned import Pinned
     from gnnkit.data._policies_trace import hit_ratio
     from gnnkit.data._sampler import NeighborSampler
     from gnnkit.data._scores import out_degree, reverse_pagerank
     from gnnkit.data._splits import Split, from_masks, k_fold, per_class
     from gnnkit.data._store import FeatureStore, InMemory
+    from gnnkit.data._transfer_cost import Bandwidths, request_count, tier_seconds
 
 _HOME = {
     **dict.fromkeys(("Split", "from_masks", "per_class", "k_fold"), "_splits"),
     **dict.fromkeys(("FeatureStore", "InMemory"), "_store"),
+    "Pinned": "_pinned",
     "as_pyg": "_as_pyg",
     "NeighborSampler": "_sampler",
     **dict.fromkeys(("NodeLoader", "NeighborLoader"), "_loader"),
@@ -31,6 +34,7 @@ _HOME = {
     "belady": "_belady",
     **dict.fromkeys(("out_degree", "reverse_pagerank"), "_scores"),
     "outstanding_accesses": "_accumulator",
+    **dict.fromkeys(("Bandwidths", "request_count", "tier_seconds"), "_transfer_cost"),
 }
 __all__ = [
     "Split",
@@ -39,6 +43,7 @@ __all__ = [
     "k_fold",
     "FeatureStore",
     "InMemory",
+    "Pinned",
     "as_pyg",
     "NeighborSampler",
     "NodeLoader",
@@ -50,6 +55,9 @@ __all__ = [
     "out_degree",
     "reverse_pagerank",
     "outstanding_accesses",
+    "Bandwidths",
+    "request_count",
+    "tier_seconds",
 ]
 
 
