@@ -1,7 +1,8 @@
 """GPU backend: the CUDA sources in ``kernels/cuda``, on torch's current stream, without waiting for the device.
 
 Same functions and signatures as `gnnkit.kernels._torch`, which defines what is right. Nothing is known here of the
-degrees: hubs are found on the device (``rows.cuh``), so no call copies anything to the host.
+degrees: hubs are found on the device (``rows.cuh``), so no call copies anything to the host but those whose results are
+the host's, or as large as the data makes them.
 
 An id outside its table is never followed: it makes NaN. To be told of it instead, and wait for the device at every
 call, set ``GNNKIT_CHECK=1``.
@@ -22,6 +23,7 @@ from gnnkit.kernels._cupy_attention import (
     gatv2_forward,
 )
 from gnnkit.kernels._cupy_gather import gather_cached, gather_rows
+from gnnkit.kernels._cupy_sample import relabel, sample_neighbors
 from gnnkit.kernels._launch import BLOCK, launch
 from gnnkit.kernels._walk import Walk, plain
 
@@ -42,6 +44,8 @@ __all__ = [
     "gatv2_backward_src",
     "gather_rows",
     "gather_cached",
+    "sample_neighbors",
+    "relabel",
     "group_by",
     "content_hash",
 ]

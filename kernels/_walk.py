@@ -172,6 +172,14 @@ def instances() -> dict[str, list[str]]:
             for unit in ("unsigned, 4", "unsigned, 2", "unsigned, 1", "unsigned short, 1", "unsigned char, 1")
         ],
         "hash.cu": [f"content_hash<{BLOCK}>"],
+        "sample.cu": [
+            f"{template}<{ids}>"
+            for template in ("sample_each", "sample_distinct", "sample_successive")
+            for ids in ("int", "long long")
+        ],
+        "relabel.cu": [
+            f"{template}<{ids}>" for template in ("claim", "mark", "label", "settle") for ids in ("int", "long long")
+        ],
     }
     for dtype, (name, wide, pack) in DTYPES.items():
         for table, ends in (

@@ -1,20 +1,14 @@
 // Two sums over mixed words and their positions, modulo 2^64: whole numbers, so any order gives the same. One pair a block.
-#include "numbers.cuh"
+#include "random.cuh"
 
 extern __shared__ double arena[];
-
-__device__ inline u64 mix(u64 z) {
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
-    return z ^ (z >> 31);
-}
 
 template <int threads>
 __global__ void __launch_bounds__(threads) content_hash(const void* words, i64 wide, i64 count, i64 key, i64* sums) {
     Ids word = {words, wide != 0};
     u64 first = 0, second = 0;
     for (i64 k = (i64)blockIdx.x * threads + threadIdx.x; k < count; k += (i64)gridDim.x * threads) {
-        u64 z = mix((u64)word[k] + (u64)(k + 1) * 0x9E3779B97F4A7C15ull + (u64)key);
+        u64 z = mix((u64)word[k] + (u64)(k + 1) * GOLDEN + (u64)key);
         first += z;
         second += (z >> 32) * (z & 0xffffffffull);
     }

@@ -23,6 +23,8 @@ void warp_barrier(unsigned mask);
 // Leave `mine` for the other lanes of the mask, wait for them, and take what `lane` left.
 void exchange(unsigned mask, const void* mine, void* theirs, int size, int lane);
 int own_lane();
+unsigned ballot(unsigned mask, bool vote);
+unsigned atomic_min(unsigned* address, unsigned value);
 float half_to_float(unsigned short bits);
 unsigned short float_to_half(float number);
 
@@ -47,6 +49,14 @@ template <class T>
 T __shfl_xor_sync(unsigned mask, T value, int lane_mask) {
     return emulator::shuffle(mask, value, emulator::own_lane() ^ lane_mask);
 }
+
+inline unsigned __ballot_sync(unsigned mask, bool vote) { return emulator::ballot(mask, vote); }
+
+inline unsigned atomicMin(unsigned* address, unsigned value) { return emulator::atomic_min(address, value); }
+
+inline double __dadd_rn(double a, double b) { return a + b; }
+inline double __dsub_rn(double a, double b) { return a - b; }
+inline double __dmul_rn(double a, double b) { return a * b; }
 
 inline unsigned __float_as_uint(float number) {
     unsigned bits;

@@ -20,6 +20,7 @@ const i64 TRACKED_BYTES = 1 << 20;  // larger buffers are checked for bounds onl
 // Who runs: `thread` counts through the whole grid; the two epochs count the barriers that it has passed.
 struct Who {
     int thread, warp, block, block_epoch, warp_epoch;
+    bool atomic = false;  // reads and writes at once, in any order with others that do
 };
 
 [[noreturn]] void fail(const std::string& what);
@@ -35,16 +36,17 @@ struct Byte {
     Who writer{-1, 0, 0, 0, 0}, readers[2]{{-1, 0, 0, 0, 0}, {-1, 0, 0, 0, 0}};
 
     const Who* conflict(const Who& now, bool write) const {
-        if (writer.thread >= 0 && !ordered(writer, now)) return &writer;
-        if (write)
-            for (const Who& reader : readers)
-                if (reader.thread >= 0 && !ordered(reader, now)) return &reader;
+        auto clash = [&](const Who& other) {
+            return other.thread >= 0 && !(other.atomic && now.atomic) && !ordered(other, now);
+        };
+        if (clash(writer)) return &writer;
+        for (const Who& reader : readers)
+            if ((write || reader.atomic) && clash(reader)) return &reader;
         return nullptr;
     }
     void note(const Who& now, bool write) {
-        if (write) {
-            writer = now;
-        } else {
+        if (write) writer = now;
+        if (!write || now.atomic) {
             if (readers[0].thread >= 0 && readers[0].thread != now.thread) readers[1] = readers[0];
             readers[0] = now;
         }

@@ -137,6 +137,16 @@ void exchange(unsigned mask, const void* mine, void* theirs, int size, int lane)
     warp_barrier(mask);
     memcpy(theirs, left[lane], size);
 }
+
+unsigned ballot(unsigned mask, bool vote) {
+    auto& left = warps[self->who.warp % warps.size()].left[self->who.warp_epoch % 2];
+    left[own_lane()][0] = vote;
+    warp_barrier(mask);
+    unsigned votes = 0;
+    for (int lane = 0; lane < 32; lane++)
+        if (mask >> lane & 1 && left[lane][0]) votes |= 1u << lane;
+    return votes;
+}
 }  // namespace emulator
 
 // ------------------------------------------------------------------ every access of the kernels comes by here
@@ -165,6 +175,17 @@ ACCESS(store, 4, true)
 ACCESS(store, 8, true)
 ACCESS(store, 16, true)
 ACCESS_N(store, true)
+
+unsigned emulator::atomic_min(unsigned* address, unsigned value) {
+    __real___asan_store4(address);
+    if ((size_t)address % sizeof *address) fail("an atomic at a misaligned address");
+    Who now = self->who;
+    now.atomic = true;
+    memory.access(now, (char*)address, sizeof *address, true, nullptr);
+    unsigned before = *address;
+    if (value < before) *address = value;
+    return before;
+}
 
 // ------------------------------------------------------------------ launches, one after another
 

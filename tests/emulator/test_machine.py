@@ -41,6 +41,12 @@ __global__ void fault(const i64* in, i64* out, i64 count) {
         if (blockIdx.x == 1 && t == 0) out[64] = out[0];
     }
     if (what == 11 && t == 0) out[0] = in[-1];
+    unsigned* word = (unsigned*)out;
+    if (what == 12) t == 9 && t < *word ? *word = t : atomicMin(word, t);  // one of them is not atomic
+    if (what == 13) t == 9 ? out[t] = *word : atomicMin(word, t);          // read while others write
+    if (what == 14 && t == 0) atomicMin(word + 2 * count, 1);
+    if (what == 15 && t == 0) atomicMin((unsigned*)((char*)word + 2), 1);
+    if (what == 16) __ballot_sync(0x0fffffffu, t);
     __syncthreads();
 }
 
@@ -52,6 +58,15 @@ __global__ void sound(const i64* in, i64* out, i64 count) {  // sum by shuffles,
     if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = number;
     __syncthreads();
     if (threadIdx.x == 0) out[0] = shared[0] + shared[1];
+}
+
+template <int threads>
+__global__ void least(const i64* in, i64* out) {  // the same by atomics and by votes
+    unsigned* word = (unsigned*)out;
+    atomicMin(word, (unsigned)in[threadIdx.x]);
+    __syncthreads();
+    unsigned votes = __ballot_sync(0xffffffffu, in[threadIdx.x] == *word);
+    if (threadIdx.x % 32 == 0) out[1 + threadIdx.x / 32] = votes;
 }
 """
 FAULTS = (
@@ -67,6 +82,11 @@ FAULTS = (
     "leaves it out|outside its mask",
     "race: .* byte",
     "AddressSanitizer",
+    "race: .* byte",
+    "race: .* byte",
+    "AddressSanitizer",
+    "misaligned address",
+    "leaves it out",
 )
 EXCHANGES = [
     f"exchange<{d}, {whole}, {sync}>" for d in (1, 32) for whole in ("true", "false") for sync in ("true", "false")
@@ -78,7 +98,7 @@ def played(folder: Path) -> Iterator[Machine]:
     """A machine that runs the kernels above."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_launch, "code", lambda source: SOURCE)
-        kernels = ["sound<64>", *EXCHANGES, *(f"fault<{what}>" for what in range(len(FAULTS)))]
+        kernels = ["sound<64>", "least<64>", *EXCHANGES, *(f"fault<{what}>" for what in range(len(FAULTS)))]
         machine = Machine({"test.cu": build(folder, "test.cu", kernels)})
     yield machine
     machine.stop()
@@ -89,7 +109,7 @@ def test_a_fault_is_reported(played: Machine, what: int) -> None:
     for played.seed in range(3):
         args = torch.arange(40), torch.zeros(128, dtype=torch.int64)
         with pytest.raises(EmulatorError, match=FAULTS[what]):
-            played.run("test.cu", f"fault<{what}>", (2, 1), 64, (*args, 40 if what != 4 else 128), 64 * 8)
+            played.run("test.cu", f"fault<{what}>", (2, 1), 64, (*args, 128 if what in (4, 14) else 40), 64 * 8)
 
 
 @pytest.mark.parametrize("kernel", EXCHANGES)
@@ -111,6 +131,14 @@ def test_a_sound_kernel_is_let_through(played: Machine, seed: int) -> None:
     played.seed, out = seed, torch.zeros(1, dtype=torch.int64)
     played.run("test.cu", "sound<64>", (1, 1), 64, (torch.arange(40), out, 40), 2 * 8)
     assert out.item() == sum(range(40))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_atomics_of_one_place_are_no_race(played: Machine, seed: int) -> None:
+    played.seed, numbers = seed, torch.arange(64).flip(0) + 5
+    out = torch.tensor([2**32 - 1, 0, 0])
+    played.run("test.cu", "least<64>", (1, 1), 64, (numbers, out), 0)
+    assert out.tolist() == [5, 0, 2**31]
 
 
 def test_a_kernel_of_other_arguments_or_none_is_refused(played: Machine) -> None:

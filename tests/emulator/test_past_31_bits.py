@@ -8,6 +8,7 @@ from huge import sparse
 from machine import Machine
 
 from gnnkit.kernels import _cupy, _cupy_gather, _walk
+from gnnkit.kernels._launch import launch
 
 ROWS = 2**31 // 64 + 3  # of 64 numbers
 
@@ -81,3 +82,36 @@ def test_gather_rows_reads_and_writes_past_31_bits(machine: Machine) -> None:
     machine.last_blocks = 1
     _cupy_gather._gather_rows(table, ids, out, None, from_host=True)
     assert out[-1].eq(1).all()
+
+
+@pytest.mark.parametrize("fanout", [-1, 3])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_sampling_reads_past_31_bits(machine: Machine, fanout: int, weighted: bool) -> None:
+    indices, start = sparse(machine, (2**31 + 9,), torch.int32), torch.tensor([2**31 + 4])
+    indices[-5:], sums = torch.arange(1, 6), None
+    if weighted:
+        sums = sparse(machine, (len(indices),), torch.float64)
+        sums[-5:] = torch.arange(1, 6)
+    indptr, entries, neighbors = _cupy.sample_neighbors(indices, start, start + 5, fanout, 0, False, sums)
+    assert len(entries.unique()) == indptr[1] == (3 if fanout > 0 else 5)
+    assert torch.equal(neighbors.long(), entries - 2**31 - 3)
+
+
+def test_samples_are_written_past_31_bits(machine: Machine) -> None:
+    count = 2**31 + 9
+    entries, neighbors = sparse(machine, (count,), torch.int64), sparse(machine, (count,), torch.int32)
+    indices, pointers = sparse(machine, (count,), torch.int32), torch.tensor([0, count])
+    indices[-1] = 7
+    machine.last_blocks = 1
+    args = indices, pointers[:1], pointers[1:], pointers, 1, 0, entries, neighbors, count, 0, None
+    launch("sample.cu", "sample_each<int>", (-(-count // 256), 1), args)
+    assert entries[-9:].tolist() == list(range(2**31, count))
+    assert neighbors[-2:].tolist() == [0, 7]
+
+
+def test_nodes_past_31_bits_are_numbered(machine: Machine) -> None:
+    local = sparse(machine, (2**31 + 9,), torch.int32)
+    local[-3:] = -1
+    labels, new = _cupy.relabel(local, 5, torch.tensor([2**31 + 8, 2**31 + 6, 2**31 + 8, 0]))
+    assert (labels.tolist(), new.tolist()) == ([5, 6, 5, 0], [2**31 + 8, 2**31 + 6])
+    assert local[-3:].tolist() == [6, -1, 5]

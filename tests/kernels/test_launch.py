@@ -157,7 +157,7 @@ def test_a_source_holds_what_it_includes_once_and_knows_its_lines(source: str) -
 
 @pytest.mark.parametrize("source", sorted(_walk.instances()))
 def test_shared_memory_is_dynamic_and_nothing_is_added_atomically(source: str) -> None:
-    """The emulator knows no other shared memory, and determinism no atomics."""
+    """The emulator knows no other shared memory, and determinism no atomics but a minimum, whose order says nothing."""
     code = _launch.code(source)
     assert all(line.startswith("extern __shared__") for line in code.splitlines() if "__shared__" in line)
-    assert "atomic" not in re.sub(r"//.*", "", code)
+    assert "atomic" not in re.sub(r"//.*", "", code).replace("atomicMin", "")
