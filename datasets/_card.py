@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import Tensor
-
 from gnnkit.data import Split
 
 TaskName = Literal["node_classification", "graph_classification", "graph_regression", "link_prediction"]
@@ -38,6 +36,7 @@ class Card:
         edge_categories: The same for ``edge_attr``.
         splits: The protocol in words.
         split: ``split(data, seed)`` makes the split of one run.
+        node_type: Where nodes have types: the one with classes, whose ids `split` gives. None where they have none.
         source: Who made the data and who packaged it.
         licence: The licence, or that none is stated.
         folder: Where the raw files lie below the data root; None when the data come with a package.
@@ -61,10 +60,11 @@ class Card:
     edge_categories: tuple[int, ...] | None = None
     splits: str
     split: Callable[[Any, int], Split]
+    node_type: str | None = None
     source: str
     licence: str
     folder: str | None = None
-    evaluator: Callable[[Tensor, Tensor], float] | None = None
+    evaluator: Callable[[Any, Any], float] | None = None
     packages: tuple[str, ...] = ()
 
     @property

@@ -179,6 +179,35 @@ def _cached(label: str, source_digest: str) -> Path:
     return cache_dir() / "processed" / f"{label}-{source_digest[:16]}-{versions}"
 
 
+def kept(label: str, source_digest: str, make: Callable[[Path], Any], read: Callable[[Path], Any]) -> Any:
+    """Make something of raw files once and keep it in a folder of the user's cache.
+
+    The folder is keyed by the digest of the raw files and the versions that wrote it, and it is renamed
+    into place when complete: a killed process leaves nothing that a later one would read.
+
+    Args:
+        label: What it is.
+        source_digest: Of the raw files.
+        make: Writes into the folder that it is given, and returns what ``read`` would.
+        read: Reads the folder; whatever it raises for damaged bytes leads to a warning and a new ``make``.
+    """
+    folder = _cached(label, source_digest)
+    if folder.exists():
+        try:
+            return read(folder)
+        except Exception as error:  # whatever torch raises for damaged bytes; the raw files are verified
+            warnings.warn(f"{folder}: damaged ({type(error).__name__}), made anew", stacklevel=2)
+            shutil.rmtree(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{label}-", dir=folder.parent) as scratch:
+        target = Path(scratch) / "processed"
+        target.mkdir()
+        made = make(target)
+        with contextlib.suppress(OSError):  # another process was faster, with the same content
+            os.rename(target, folder)  # noqa: PTH104 (Path.rename replaces on some systems)
+    return made
+
+
 def processed(
     cls: type,
     label: str,
@@ -187,27 +216,16 @@ def processed(
     /,
     **kwargs: Any,
 ) -> Any:
-    """Make a PyG dataset whose processed files lie in the user's cache, whatever folder holds the raw ones.
-
-    The folder is keyed by the digest of the raw files and the versions that wrote it, and it is renamed
-    into place when complete and checked: a killed process leaves nothing that a later one would read.
+    """Make a PyG dataset whose processed files are `kept`, whatever folder holds the raw ones.
 
     Raises:
         ValueError: The raw files are damaged.
     """
-    folder = _cached(label, source_digest)
-    if folder.exists():
-        try:
-            return _located(cls, folder)(**kwargs)
-        except Exception as error:  # whatever torch raises for damaged bytes; the raw files are verified
-            warnings.warn(f"{folder}: damaged ({type(error).__name__}), made anew", stacklevel=2)
-            shutil.rmtree(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{label}-", dir=folder.parent) as scratch:
-        target = Path(scratch) / "processed"
+
+    def make(folder: Path) -> Any:
         try:
             with _quiet():
-                dataset = _located(cls, target)(**kwargs)
+                dataset = _located(cls, folder)(**kwargs)
         except OSError:  # no room, no permission
             raise
         except Exception as error:  # whatever damaged bytes lead to
@@ -217,9 +235,9 @@ def processed(
                 f"{label}: expected whole raw files{place}; remove them to download them again (got {reason})"
             ) from error
         check(dataset)
-        with contextlib.suppress(OSError):  # another process was faster, with the same content
-            os.rename(target, folder)  # noqa: PTH104 (Path.rename replaces on some systems)
-    return dataset
+        return dataset
+
+    return kept(label, source_digest, make, lambda folder: _located(cls, folder)(**kwargs))
 
 
 def _located(cls: type, folder: Path) -> type:

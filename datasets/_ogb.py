@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import io
 import math
 import os
 import sys
@@ -12,20 +11,15 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from gnnkit._optional import require
-from gnnkit.datasets import _files
 
 _ABSENT: Any = object()
-_CLASSES = {"ogbn": "PygNodePropPredDataset", "ogbl": "PygLinkPropPredDataset", "ogbg": "PygGraphPropPredDataset"}
 
 
 def package(kind: str) -> ModuleType:
@@ -66,33 +60,6 @@ def alone() -> Iterator[None]:
             os.environ["OUTDATED_IGNORE"] = variable
 
 
-@contextlib.contextmanager
-def readable() -> Iterator[None]:
-    """Let ``torch.load`` with ``weights_only=True``, torch's default, read what ogb writes, and nothing that runs code.
-
-    That is PyG's storages in processed files, NumPy's arrays in link splits. What a user has allowed stays allowed.
-    """
-    from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
-    from torch_geometric.data.storage import GlobalStorage
-
-    multiarray = np._core.multiarray  # type: ignore[attr-defined]
-    rebuild, scalar = multiarray._reconstruct, multiarray.scalar
-    kinds = ("bool", "int8", "int16", "int32", "int64", "uint8", "float16", "float32", "float64", "S1", "U1")
-    wanted: list[Any] = [
-        DataEdgeAttr,
-        DataTensorAttr,
-        GlobalStorage,
-        np.ndarray,
-        np.dtype,
-        *(type(np.dtype(kind)) for kind in kinds),
-        *((rebuild, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),  # NumPy 1 and 2
-        *((scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
-    ]
-    known = torch.serialization.get_safe_globals()
-    with torch.serialization.safe_globals([each for each in wanted if each not in known]):
-        yield
-
-
 @cache
 def official(kind: str) -> dict[str, dict[str, str]]:
     """Return what ogb knows of each of its datasets of a kind, by name: URL, version, split, number of tasks, …"""
@@ -102,65 +69,17 @@ def official(kind: str) -> dict[str, dict[str, str]]:
     return {name: {row[0]: row[column] for row in rows[1:]} for column, name in enumerate(rows[0]) if column}
 
 
-def read(name: str, meta: dict[str, Any], folder: Path, digest: str) -> tuple[Any, dict[str, Any]]:
-    """Read a dataset that lies raw in ``folder``; return ogb's PyG dataset and its split.
-
-    Processed files go to the user's cache, so ``folder`` may be read-only. ogb is never left to download or to ask.
-
-    Args:
-        name: ``ogbn-…``, ``ogbl-…`` or ``ogbg-…``.
-        meta: What ogb has to know: an entry of `official`, or what ``DatasetSaver`` wrote.
-        folder: The one with ``raw/`` and ``split/``.
-        digest: That of the raw files.
-    """
-    kind = name.partition("-")[0]
-    cls = getattr(package(kind), _CLASSES[kind], None)
-    if cls is None:
-        raise ImportError(f"expected a package ogb that works with this PyG (got one without {_CLASSES[kind]})")
-    cls = type(cls.__name__, (cls,), {"download": _refuse})
-    meta = {key: str(value) for key, value in meta.items()} | {"dir_path": str(folder)}
-    label = f"{name}-ogb{version('ogb')}-pandas{version('pandas')}"
-    with readable(), _silent():
-        dataset = _files.processed(cls, label, digest, root=str(folder), name=name, meta_dict=meta)
-        split = dataset.get_edge_split() if kind == "ogbl" else dataset.get_idx_split()
-    return dataset, tensors(split)
-
-
-def _refuse(dataset: Any) -> None:
-    missing = [path for path in dataset.raw_paths if not Path(path).is_file()]
-    raise FileNotFoundError(f"{dataset.name}: expected raw files in {dataset.raw_dir} (got none at {missing[0]})")
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Keep ogb's prints off the terminal, and what pandas, NumPy and torch say of ogb's code.
-
-    pandas 3 hands out read-only arrays, of which torch warns; ogb only copies from the tensors that it makes of them.
-    """
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        for category in (DeprecationWarning, FutureWarning):
-            warnings.simplefilter("ignore", category)
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
-        yield
-
-
-def tensors(value: Any) -> Any:
-    """Turn the NumPy arrays in nested dictionaries into tensors; lists of names stay."""
-    if isinstance(value, dict):
-        return {key: tensors(each) for key, each in value.items()}
-    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-
-
 @dataclass(frozen=True)
 class OGBEvaluator:
     """ogb's own ``Evaluator`` of a dataset as a function.
 
     For nodes and graphs ``(y_true, y_pred)``: classes ``[P]`` and logits ``[P, C]``, or ``[P, T]`` each.
-    For links ``(y_pred_pos, y_pred_neg)``: scores of the true and of the false ones.
+    For links ``(y_pred_pos, y_pred_neg)``: scores of the true ``[P]`` and of the false ones, ``[P, K]`` for mrr.
+    For F1 (ogbg-code2) a list of words each graph: ``(y_true, y_pred)``.
 
     Attributes:
         name: The dataset.
-        metric: In ogb's words: acc, rocauc, ap, rmse, hits@K, mrr.
+        metric: In ogb's words: acc, rocauc, ap, rmse, hits@K, mrr, F1.
         num_tasks: T.
 
     Raises:
@@ -172,7 +91,12 @@ class OGBEvaluator:
     metric: str
     num_tasks: int = 1
 
-    def __call__(self, first: Tensor, second: Tensor) -> float:
+    def __call__(self, first: Any, second: Any) -> float:
+        if self.metric == "F1":
+            return self._score({"seq_ref": first, "seq_pred": second})
+        for value in (first, second):
+            if not isinstance(value, Tensor):
+                raise ValueError(f"{self.name}: expected tensors for {self.metric} (got {type(value).__name__})")
         if not bool(second.isfinite().all()):
             return math.nan  # a diverged model: the loop says so at the next loss
         first, second = first.detach().cpu(), second.detach().cpu()
@@ -184,6 +108,9 @@ class OGBEvaluator:
             elif first.dim() == 1 and second.shape[-1] == 2:  # ogb ranks by one number a row
                 second = second[:, 1] - second[:, 0]
             inputs = {"y_true": first.reshape(-1, self.num_tasks), "y_pred": second.reshape(-1, self.num_tasks)}
+        return self._score(inputs)
+
+    def _score(self, inputs: dict[str, Any]) -> float:
         try:
             scores = _evaluator(self.name, self.metric, self.num_tasks).eval(inputs)
         except RuntimeError as error:

@@ -18,16 +18,18 @@ _OGB = "Hu et al. 2020, Open Graph Benchmark"
 # How many values ogb knows of each column of an atom and of a bond; a test compares them with ogb's own
 ATOMS = (119, 5, 12, 12, 10, 6, 6, 2, 2)
 BONDS = (5, 6, 2)
+CODE = (98, 10_030)  # kinds of a syntax tree's nodes and of their attributes, as in mapping/ of ogbg-code2
 
 
 def node_split(data: Any, seed: int) -> Split:
-    """Return OGB's split, the same for every seed."""
-    if hasattr(data, "node_types"):
+    """Return OGB's split, the same for every seed; where nodes have types, ids of the one that the card names."""
+    if not hasattr(data, "node_types"):
+        return from_masks(data)
+    kind = data.card.node_type
+    if kind not in data.node_types:
         kinds = ", ".join(data.node_types)
-        raise ValueError(
-            f"{data.card.name}: expected nodes of one type; here masks lie at the one with y (got {kinds})"
-        )
-    return from_masks(data)
+        raise ValueError(f"{data.card.name}: expected one type of nodes with classes (got {kind!r} of {kinds})")
+    return from_masks(data[kind])
 
 
 def graph_split(dataset: Any, seed: int) -> Split:
@@ -140,7 +142,7 @@ _NODES = (
         num_edge_features=8,
         evaluator=OGBEvaluator("ogbn-proteins", "rocauc", 112),
     ),
-    _node("ogbn-mag", (1_939_743, 21_111_007, 128), 349, "by year", "ODC-BY"),
+    _node("ogbn-mag", (1_939_743, 21_111_007, 128), 349, "by year", "ODC-BY", node_type="paper"),
     _node("ogbn-papers100M", (111_059_956, 1_615_685_872, 128), 172, "by year", "ODC-BY"),
 )
 _LINKS = (
@@ -197,7 +199,7 @@ _GRAPHS = (
         _OGB,
         num_features=2,
         num_edge_features=0,
-        node_categories=None,
+        node_categories=CODE,
         edge_categories=None,
         num_classes=0,
     ),

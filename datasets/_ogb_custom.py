@@ -111,9 +111,13 @@ def _sizes(folder: Path, typed: bool, categories: bool) -> dict[str, Any]:
         if (raw / "node_feat_dict.npz").is_file():
             with np.load(raw / "node_feat_dict.npz") as features:
                 width = max(features[kind].shape[1] for kind in features.files)
-        return {"num_graphs": 1, "num_nodes": counts[0], "num_edges": counts[1], "num_features": width}
+        sizes: dict[str, Any] = {"num_nodes": counts[0], "num_edges": counts[1], "num_features": width}
+        if (raw / "node-label.npz").is_file():
+            with np.load(raw / "node-label.npz") as labels:
+                sizes["node_type"] = labels.files[0] if len(labels.files) == 1 else None
+        return sizes
     with (raw / "data.npz").open("rb") as content, np.load(content) as file:
-        sizes: dict[str, Any] = {
+        sizes = {
             "num_graphs": len(file["num_nodes_list"]),
             "num_nodes": int(file["num_nodes_list"].sum()),
             "num_edges": int(file["num_edges_list"].sum()),

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gnnkit.datasets import _ogb
+from gnnkit.datasets import _load, _ogb, _ogb_load
+from gnnkit.datasets._ogb_cards import CARDS
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the modules that tests share
 from small_sets import FOLDER
@@ -191,3 +193,11 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(urllib.request, "urlopen", no_network)
     monkeypatch.setattr("builtins.input", no_keyboard)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A card for the three molecules in place of the official one."""
+    facts = replace(CARDS["ogbg-molesol"], num_graphs=3, num_nodes=7, num_edges=8)
+    for cards in (_load._CARDS, _ogb_load.CARDS):
+        monkeypatch.setitem(cards, "ogbg-molesol", facts)

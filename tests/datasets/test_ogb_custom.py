@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch_geometric.data import Data
+from torch_geometric.data import HeteroData
 
 from gnnkit.bench import run_benchmark, summarise
 from gnnkit.datasets import _ogb, _ogb_load, card, load
+from gnnkit.datasets._ogb_cards import CARDS
 from gnnkit.train import GraphPrediction, NodeClassification
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +45,7 @@ def test_a_set_of_nodes(ogb_sets: Any, tmp_path: Path, monkeypatch: pytest.Monke
     folder = ogb_sets.nodes(tmp_path)
     before = sorted(map(str, folder.rglob("*")))
     first = load("ogbn-ring", tmp_path)
-    monkeypatch.setattr(_ogb.package("ogbn").PygNodePropPredDataset, "process", None)  # the second time is cached
+    monkeypatch.setattr(_ogb_load, "read_plain", None)  # the second time is cached
     second = load("ogbn-ring", tmp_path)
     assert sorted(map(str, folder.rglob("*"))) == before
     for data in (first, second):
@@ -118,20 +119,16 @@ def test_a_set_of_typed_nodes_is_a_hetero_data(ogb_sets: Any, tmp_path: Path) ->
         assert data["paper"].y.tolist() == [0, 1] * 3
         assert data["paper"].val_mask.nonzero().flatten().tolist() == [2, 3]
     assert (data.card.num_nodes, data.card.num_edges, data.card.num_features) == (9, 6, 5)
-    with pytest.raises(ValueError, match=r"^ogbn-typed: expected nodes of one type; .* \(got author, paper\)$"):
-        data.card.split(data, seed=0)
+    assert data.card.node_type == "paper"
+    assert data.card.split(data, seed=0).test.tolist() == [4, 5]
 
 
-def test_attributes_of_types_are_kept_whether_ogb_calls_them_dict_or_not() -> None:
-    kind = ("author", "wrote", "paper")
-    data = Data(num_nodes_dict={"author": 1, "paper": 2}, edge_index_dict={kind: torch.tensor([[0, 0], [0, 1]])})
-    data.x_dict, data.node_year = {"paper": torch.ones(2, 1)}, {"paper": torch.tensor([[2020], [2021]])}
-    data.edge_reltype = {kind: torch.tensor([[7], [7]])}
-    typed = _ogb_load._typed(data)
-    assert typed["paper"].node_year.tolist() == [[2020], [2021]]
-    assert typed["paper"].x.shape == (2, 1)
-    assert typed[kind].edge_reltype.tolist() == [[7], [7]]
-    assert (typed.num_nodes, typed.num_edges) == (3, 2)
+def test_classes_of_several_types_have_no_split_of_their_own() -> None:
+    data = HeteroData()
+    data["a"].num_nodes = data["b"].num_nodes = 3
+    data.card = CARDS["ogbn-arxiv"]
+    with pytest.raises(ValueError, match=r"^ogbn-arxiv: expected one type of nodes with classes \(got None of a, b\)$"):
+        data.card.split(data, 0)
 
 
 def test_whole_numbers_as_features_of_nodes_become_floats(ogb_sets: Any, tmp_path: Path) -> None:
