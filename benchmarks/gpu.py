@@ -22,6 +22,7 @@ from gnnkit.datasets.synthetic import power_law
 from gnnkit.kernels import backend_name, gatv2_attention, spmm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from _gpu_data import MIN_SHARE_OF_COPY, MIN_VS_CPU, data_layer
 from _harness import floor_seconds, interleave, row_error
 from _rows import RESULTS, Claim, write
 
@@ -192,6 +193,7 @@ def main(arguments: list[str] | None = None) -> int:
     cases = [("sum", False), ("sum", True), ("mean", False), ("max", False), ("min", False)]
     rows = [aggregation(problem, width, *case, bytes_per_second) for width in options.widths for case in cases]
     rows.append(attention(problem))
+    rows.extend(data_layer(problem, 2**30 if options.device == "cuda" else 2**16))
     rows = [
         {
             **row,
@@ -208,7 +210,8 @@ def main(arguments: list[str] | None = None) -> int:
         name="gpu",
         statement=f"CUDA kernels on a power-law graph, {options.nodes:,} nodes, {options.edges:,} edges, float32: "
         f"sum at least {MIN_SUM_VS_CUSPARSE:g} × torch CSR, max and min {MIN_EXTREME_VS_PYG:g} × PyG's scatter, "
-        f"GATv2's attention {MIN_ATTENTION_VS_PYG:g} × PyG",
+        f"GATv2's attention {MIN_ATTENTION_VS_PYG:g} × PyG; rows from pinned memory at {MIN_SHARE_OF_COPY:.0%} of its "
+        f"copy and {MIN_VS_CPU:g} × a gather on the CPU; samples as on the CPU, bit for bit",
         command="make gpu",
         result=f"{met} of {len(rows)} cases hold on {name}",
         rows=rows,

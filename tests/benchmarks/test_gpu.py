@@ -33,7 +33,7 @@ def test_it_runs_and_writes_its_rows(gpu: ModuleType, tmp_path: Path, monkeypatc
     status = gpu.main(["--device", "cpu", *sizes, "--results", str(tmp_path)])
     found = json.loads((tmp_path / "gpu.json").read_text())
     assert status == int(not found["passed"])  # the ratios of a rehearsal are anything
-    assert len(found["rows"]) == 2 * 5 + 1
+    assert len(found["rows"]) == 2 * 5 + 1 + 5 * 2 + 2
     assert all(row["error"] <= gpu.TOLERANCE for row in found["rows"])
     assert found["control"].endswith("is seen to be wrong")
     assert {row["backend"] for row in found["rows"]} == {"torch"}
