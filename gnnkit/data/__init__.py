@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from gnnkit.data._as_pyg import as_pyg
     from gnnkit.data._belady import belady
     from gnnkit.data._cache import Cached, CacheStats
+    from gnnkit.data._link_loader import LinkLoader, LinkNeighborLoader
     from gnnkit.data._loader import NeighborLoader, NodeLoader
+    from gnnkit.data._negatives import negative_edges
     from gnnkit.data._pinned import Pinned
     from gnnkit.data._policies_trace import hit_ratio
     from gnnkit.data._sampler import NeighborSampler
@@ -29,6 +31,8 @@ _HOME = {
     "as_pyg": "_as_pyg",
     "NeighborSampler": "_sampler",
     **dict.fromkeys(("NodeLoader", "NeighborLoader"), "_loader"),
+    **dict.fromkeys(("LinkLoader", "LinkNeighborLoader"), "_link_loader"),
+    "negative_edges": "_negatives",
     **dict.fromkeys(("Cached", "CacheStats"), "_cache"),
     "hit_ratio": "_policies_trace",
     "belady": "_belady",
@@ -48,6 +52,9 @@ __all__ = [
     "NeighborSampler",
     "NodeLoader",
     "NeighborLoader",
+    "LinkLoader",
+    "LinkNeighborLoader",
+    "negative_edges",
     "Cached",
     "CacheStats",
     "hit_ratio",

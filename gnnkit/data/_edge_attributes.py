@@ -32,8 +32,8 @@ class Attributes:
             if attr.attr_name == name:
                 attr.index = None  # all rows
                 rows, group = self.features.get_tensor(attr), attr.group_name
-                on_edges = group is None and len(rows) != graph.num_nodes[NODES]
-                found[(EDGES if on_edges else NODES) if group is None else group] = rows
+                only = EDGES if group is None and len(rows) != graph.num_nodes[NODES] else NODES
+                found[only if group is None else group] = rows
         return (
             {kind: rows for kind, rows in found.items() if not isinstance(kind, tuple)},
             {kind: rows for kind, rows in found.items() if isinstance(kind, tuple)},

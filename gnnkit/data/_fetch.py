@@ -45,7 +45,7 @@ class Fetcher:
         for (group, _), store in self.announced.items():
             ids = _ids(out, group)
             if ids is not None:
-                store.announce(ids)  # type: ignore[attr-defined]
+                store.announce(ids)
 
     def read(self, data: Any, out: Any, edge_permutation: Any, custom_cls: Any) -> Any:
         """Make the batch, without what its sampler says about it."""
@@ -127,17 +127,15 @@ class Fetcher:
 
 def _ids(out: Any, group: Group) -> Tensor | None:
     """The nodes or edges of a batch whose rows a table holds."""
-    if isinstance(out, SamplerOutput):
-        ids = out.edge if isinstance(group, tuple) else out.node
-    else:
-        ids = (out.edge or {}).get(group) if isinstance(group, tuple) else out.node.get(group)
+    found = out.edge if isinstance(group, tuple) else out.node
+    ids: Tensor | None = found if isinstance(out, SamplerOutput) else (found or {}).get(group)
     return ids
 
 
 def original_edges(out: Any, edge_type: Any, permutation: Any) -> Tensor | None:
     """The places of the sampled edges in the graph as it was given."""
-    edge = out.edge if edge_type is None or out.edge is None else out.edge.get(edge_type)
-    perm = permutation.get(edge_type) if isinstance(permutation, Mapping) else permutation
+    edge: Tensor | None = out.edge if edge_type is None or out.edge is None else out.edge.get(edge_type)
+    perm: Tensor | None = permutation.get(edge_type) if isinstance(permutation, Mapping) else permutation
     if edge is None:
         return None
     return edge.long() if perm is None else perm[edge.long()]
@@ -145,6 +143,7 @@ def original_edges(out: Any, edge_type: Any, permutation: Any) -> Tensor | None:
 
 def _tables(features: Any, data: Any) -> Tables:
     """The stores by group and name, each with a row a node."""
+    found: Tables
     if isinstance(data, Data):
         named = features if isinstance(features, Mapping) else {"x": features}
         found = {(None, name): store for name, store in named.items()}
@@ -154,11 +153,15 @@ def _tables(features: Any, data: Any) -> Tables:
     else:
         raise ValueError(f"features: expected a dict of node types for typed nodes (got {type(features).__name__})")
     for (group, name), store in found.items():
+        _check_store(store, name)
         if group is not None and group not in data.node_types:
             raise ValueError(f"features: expected types among {', '.join(data.node_types)} (got {group!r})")
-        if not isinstance(store, FeatureStore):
-            raise ValueError(f"features: expected a store as {name} (got {type(store).__name__})")
         num_nodes = (data if group is None else data[group]).num_nodes
         if store.shape[0] != num_nodes:
             raise ValueError(f"features: expected {num_nodes} rows as {name} (got {store.shape[0]})")
     return found
+
+
+def _check_store(store: Any, name: str) -> None:
+    if not isinstance(store, FeatureStore):
+        raise ValueError(f"features: expected a store as {name} (got {type(store).__name__})")

@@ -54,7 +54,7 @@ class Edges:
         if self.indices.device == device:
             return self
         if device.type == "cpu":
-            moved = {k: v.cpu() for k, v in vars(self).items() if isinstance(v, Tensor)}
+            moved: dict[str, Any] = {k: v.cpu() for k, v in vars(self).items() if isinstance(v, Tensor)}
         else:
             moved = {k: v.pin_memory() for k, v in vars(self).items() if isinstance(v, Tensor)}
             moved["indptr"] = self.indptr.to(device)

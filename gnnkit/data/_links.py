@@ -63,8 +63,8 @@ def link_seeds(inputs: Any, negatives: Any, graph: Graph, disjoint: bool, key: i
     batch = torch.cat(where) % max(num_pos, 1)
     if triplet:
         # [P, amount], and [P] where the amount is 1
-        negative = dst_at[num_pos:].view(-1, num_pos).t().squeeze(-1) if num_pos else dst_at[num_pos:]
-        metadata = inputs.input_id, src_at, dst_at[:num_pos], negative, src_time
+        negative = dst_at[num_pos:].view(-1, num_pos).t().contiguous().squeeze(-1) if num_pos else dst_at[num_pos:]
+        metadata: tuple[Any, ...] = inputs.input_id, src_at, dst_at[:num_pos], negative, src_time
     else:
         metadata = inputs.input_id, torch.stack([src_at, dst_at]), label, src_time
     return LinkSeeds(seeds, _join(src_time, dst_time), batch, metadata)
@@ -81,7 +81,7 @@ def without_links(hops: TypedHops, inputs: Any, num_nodes: Mapping[NodeType, int
         targets = ends[0].to(row.device) * num_nodes[dst_type] + ends[1].to(row.device)
         kept = ~torch.isin(pairs, targets)
         if edge_type in hops.num_sampled_edges:
-            parts = kept.split(hops.num_sampled_edges[edge_type])
+            parts = kept.split(hops.num_sampled_edges[edge_type])  # type: ignore[no-untyped-call]
             hops.num_sampled_edges[edge_type] = [int(part.sum()) for part in parts]
         hops.row[edge_type], hops.col[edge_type], hops.edge[edge_type] = row[kept], col[kept], edge[kept]
 
@@ -120,7 +120,7 @@ def _positions(
 def _unique(ids: Tensor, disjoint: bool) -> tuple[Tensor, Tensor]:
     if disjoint:
         return ids, torch.arange(len(ids))
-    unique, at = ids.unique(return_inverse=True)
+    unique, at = ids.unique(return_inverse=True)  # type: ignore[no-untyped-call]
     return unique, at
 
 

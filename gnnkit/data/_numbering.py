@@ -90,7 +90,7 @@ class Separate:
         """See `Numbering.number`."""
         # the known pairs go first: the order of first appearance then gives them the numbers that they have
         keys = torch.cat([self._keys, trees * self.num_nodes + ids])
-        unique, inverse = keys.unique(return_inverse=True)
+        unique, inverse = keys.unique(return_inverse=True)  # type: ignore[no-untyped-call]
         first = torch.sort(_first_positions(inverse, len(unique)))
         number = torch.empty_like(first.indices)
         number[first.indices] = torch.arange(len(unique), device=keys.device)

@@ -216,7 +216,11 @@ class Batches:
 
 
 def _announced(stages: Stages, made: Made) -> Made:
-    return made.then(lambda sampled: (stages.announce(sampled), sampled)[1])
+    def announce(sampled: Any) -> Any:
+        stages.announce(sampled)
+        return sampled
+
+    return made.then(announce)
 
 
 def _sample_loop(box: Box, stages: Stages) -> None:
@@ -237,7 +241,8 @@ def _read_loop(box: Box, stages: Stages) -> None:
     announced = read = 0
     while True:
         with box.changed:
-            box.changed.wait_for(lambda n=announced: box.stopped or n in box.sampled or n == box.total)
+            while not (box.stopped or announced in box.sampled or announced == box.total):
+                box.changed.wait()
             if box.stopped:
                 return
             ended = announced == box.total

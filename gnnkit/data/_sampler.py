@@ -20,12 +20,11 @@ from torch_geometric.sampler.base import NumNeighbors, SubgraphType
 
 from gnnkit.data._graph import EDGES, NODES, Graph, NodeType, read_graph
 from gnnkit.data._hops import sample_hops
+from gnnkit.data._keys import random_key
 from gnnkit.data._links import link_seeds, without_links
 from gnnkit.data._numbering import Numbering, Separate, Shared
 from gnnkit.data._typed_hops import Rule, TypedHops, induce, sample_typed_hops
 from gnnkit.kernels import _check
-
-Output = SamplerOutput | HeteroSamplerOutput
 
 
 class NeighborSampler(BaseSampler):  # type: ignore[misc]
@@ -149,7 +148,7 @@ class NeighborSampler(BaseSampler):  # type: ignore[misc]
 
     # ------------------------------------------------------------------ sampling
 
-    def sample_from_nodes(self, inputs: NodeSamplerInput, key: int | None = None) -> Output:
+    def sample_from_nodes(self, inputs: NodeSamplerInput, key: int | None = None) -> Any:
         """Sample the neighbourhood of nodes.
 
         Args:
@@ -163,7 +162,7 @@ class NeighborSampler(BaseSampler):  # type: ignore[misc]
         node_type = self._known(inputs.input_type or NODES)
         _check.index_vector("input nodes", inputs.node)
         _check.ids("input nodes", inputs.node, self.graph.num_nodes[node_type])
-        hops = self._sample({node_type: inputs.node.long()}, inputs.time, _key(key))
+        hops = self._sample({node_type: inputs.node.long()}, inputs.time, random_key(key, name="key"))
         return self._output(hops, (inputs.input_id, inputs.time), None)
 
     def sample_from_edges(
@@ -172,7 +171,7 @@ class NeighborSampler(BaseSampler):  # type: ignore[misc]
         neg_sampling: NegativeSampling | None = None,
         key: int | None = None,
         exclude_edges: bool = False,
-    ) -> Output:
+    ) -> Any:
         """Sample the neighbourhood of the ends of links, and of negative ones drawn beside them.
 
         Args:
@@ -187,7 +186,7 @@ class NeighborSampler(BaseSampler):  # type: ignore[misc]
         """
         for node_type in (inputs.input_type or EDGES)[::2]:
             self._known(node_type)
-        key = _key(key)
+        key = random_key(key, name="key")
         links = link_seeds(inputs, NegativeSampling.cast(neg_sampling), self.graph, self.disjoint, key)
         hops = self._sample(links.seeds, links.time, key)
         if exclude_edges:
@@ -274,7 +273,7 @@ class NeighborSampler(BaseSampler):  # type: ignore[misc]
 
     # ------------------------------------------------------------------ output
 
-    def _output(self, hops: TypedHops, metadata: tuple[Any, ...], batch: Tensor | None) -> Output:
+    def _output(self, hops: TypedHops, metadata: tuple[Any, ...], batch: Tensor | None) -> Any:
         """PyG's output; `batch` numbers the trees of links."""
         trees = hops.tree if self.disjoint else None
         if trees is not None and batch is not None:
@@ -285,9 +284,10 @@ class NeighborSampler(BaseSampler):  # type: ignore[misc]
         if self.is_hetero:
             out = HeteroSamplerOutput(*fields, metadata=metadata)
             return out.to_bidirectional() if self.subgraph_type == SubgraphType.bidirectional else out
-        flat = [None if value is None else next(iter(value.values())) for value in fields]
+        flat: list[Any] = [None if value is None else next(iter(value.values())) for value in fields]
         if self.subgraph_type == SubgraphType.bidirectional:
-            flat[1:4] = _both_ways(*flat[1:4], num_nodes=len(flat[0]))
+            node, row, col, edge = flat[:4]
+            flat[1:4] = _both_ways(row, col, edge, len(node))
         return SamplerOutput(*flat, metadata=metadata)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -310,8 +310,3 @@ def _listed(value: Any) -> Any:
     if isinstance(value, list | tuple) and value:
         return list(value)
     raise ValueError(f"num_neighbors: expected a number for each hop, at least one (got {value!r})")
-
-
-def _key(key: int | None) -> int:
-    """The key given, or one from PyTorch's default generator."""
-    return int(torch.empty((), dtype=torch.int64).random_()) if key is None else key

@@ -18,7 +18,7 @@ class SideStream:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._stream = torch.cuda.Stream(device)
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         # the graph and the features may still be on their way
         self._stream.wait_stream(torch.cuda.current_stream(device))
         self._device = device

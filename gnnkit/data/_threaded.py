@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gnnkit.data._fetch import Fetcher
 from gnnkit.data._hops import hop_key
+from gnnkit.data._keys import random_key
 from gnnkit.data._prefetch import Batches
 from gnnkit.data._stages import LoaderStages
 
@@ -48,11 +49,12 @@ class Threaded:
         for name, value in (("prefetch", prefetch), ("window", window)):
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
                 raise ValueError(f"{name}: expected a number of batches >= 0 (got {value!r})")
-        if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool)):
-            raise ValueError(f"seed: expected a whole number or None (got {seed!r})")
+        if seed is not None:
+            random_key(seed)  # checks it
         self._order = torch.Generator() if seed is not None and options.get("generator") is None else None
         self.prefetch, self.window, self.seed, self.epoch = prefetch, window, seed, 0
-        self._fetcher, self._newest = Fetcher(features, data), None
+        self._fetcher = Fetcher(features, data)
+        self._newest: weakref.ref[Batches] | None = None
         kept = {name: value for name, value in options.items() if name != "multiprocessing_context"}
         return kept if self._order is None else {**kept, "generator": self._order}
 
@@ -75,12 +77,11 @@ class Threaded:
     # ------------------------------------------------------------------ batches
 
     def __iter__(self) -> Batches:
-        if self.seed is None:
-            key = int(torch.empty((), dtype=torch.int64).random_(generator=self.generator))
-        else:
-            key = hop_key(self.seed, self.epoch)
-            if self._order is not None:
-                self._order.manual_seed(key % 2**63)
+        key = random_key(self.seed, self.generator)
+        if self.seed is not None:
+            key = hop_key(key, self.epoch)
+        if self._order is not None:
+            self._order.manual_seed(key % 2**63)
         self.epoch += 1
         before = self._newest() if self._newest is not None else None
         if before is not None and self._fetcher.announced:

@@ -25,7 +25,7 @@ class TypedHops:
         edge: ``[m]`` int64 by edge type, the edge's place in the original order.
         tree: ``[n]`` int64 by node type, the seed that the node was found from; empty where seeds share a graph.
         num_sampled_nodes: By node type, how many seeds, then how many new nodes in each hop.
-        num_sampled_edges: By edge type, how many edges in each hop.
+        num_sampled_edges: By edge type, how many edges in each hop; empty where hops are unknown.
     """
 
     node: dict[NodeType, Tensor]
@@ -107,6 +107,7 @@ def induce(graph: Graph, hops: TypedHops, numbering: Mapping[NodeType, Numbering
         inside = row >= 0
         hops.row[edge_type], hops.col[edge_type] = row[inside], position[inside]
         hops.edge[edge_type] = edges.original(entries[inside])
+    hops.num_sampled_edges.clear()  # they are of no hop
 
 
 def _draw(
