@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from gnnkit import datasets, kernels
+from gnnkit.bench import _bandwidths
 from gnnkit.bench import _provenance as provenance
 from gnnkit.bench._warm import cache_folder
 from gnnkit.datasets._ogb import alone
@@ -37,6 +38,7 @@ def examine() -> tuple[dict[str, str], bool]:
             healthy = False
     facts["compiled loops"] = _compiled()
     facts["huge pages"] = _huge_pages()
+    facts.update(_transfers())
     facts["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     for module, extra in _OPTIONAL.items():
         facts[module] = _optional(module, extra)
@@ -86,6 +88,16 @@ def _huge_pages() -> str:
     setting = re.search(r"\[(\w+)\]", _HUGE_PAGES.read_text())
     name = setting[1] if setting else "unreadable"
     return f"{name} ({'available to madvise' if name in ('always', 'madvise') else 'not available to madvise'})"
+
+
+def _transfers() -> dict[str, str]:
+    """How fast rows move here; the scratch file lies in the cache folder, where stores of features do."""
+    try:
+        folder = datasets.cache_dir()
+        folder.mkdir(parents=True, exist_ok=True)
+        return _bandwidths.describe(*_bandwidths.bandwidths(folder))
+    except (OSError, MemoryError, RuntimeError) as error:  # no room for a table or for a file
+        return {"rows": f"not measured: {type(error).__name__}: {error}".splitlines()[0]}
 
 
 def _optional(module: str, extra: str) -> str:

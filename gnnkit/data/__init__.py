@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gnnkit.data._policies_trace import hit_ratio
     from gnnkit.data._sampler import NeighborSampler
     from gnnkit.data._scores import out_degree, reverse_pagerank
+    from gnnkit.data._sharded import Sharded
     from gnnkit.data._splits import Split, from_masks, k_fold, per_class
     from gnnkit.data._store import FeatureStore, InMemory
     from gnnkit.data._transfer_cost import Bandwidths, request_count, tier_seconds
@@ -34,6 +35,7 @@ _HOME = {
     **dict.fromkeys(("LinkLoader", "LinkNeighborLoader"), "_link_loader"),
     "negative_edges": "_negatives",
     **dict.fromkeys(("Cached", "CacheStats"), "_cache"),
+    "Sharded": "_sharded",
     "hit_ratio": "_policies_trace",
     "belady": "_belady",
     **dict.fromkeys(("out_degree", "reverse_pagerank"), "_scores"),
@@ -57,6 +59,7 @@ __all__ = [
     "negative_edges",
     "Cached",
     "CacheStats",
+    "Sharded",
     "hit_ratio",
     "belady",
     "out_degree",
