@@ -2,8 +2,8 @@
 
 ``zeros(table, lanes)`` makes one; ``read`` and ``write`` move it from and to a row of a table ``[N, W]``, from a
 column on; ``+ - * /`` work lane by lane. A vector wider than the machine's registers is
-split over several. Rows that are only moved (`copy_row`) need no vector. Tables of 16-bit floats come as integers (int16: bfloat16, uint16: float16) and are float32 in
-registers: Numba has no 16-bit arithmetic on CPUs.
+split over several. Tables of 16-bit floats come as integers (int16: bfloat16, uint16: float16) and are float32 in
+registers: Numba has no 16-bit arithmetic on CPUs. Rows that are only moved (`copy_row`) need no vector.
 """
 
 from __future__ import annotations
