@@ -175,6 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--nodes", type=int, default=170_000)
     parser.add_argument("--edges", type=int, default=2_300_000)
     parser.add_argument("--widths", type=int, nargs="+", default=[64, 128, 256])
+    parser.add_argument("--gather-widths", type=int, nargs="+", default=[100, 128, 300, 602, 1024])
     parser.add_argument("--calls", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -193,7 +194,7 @@ def main(arguments: list[str] | None = None) -> int:
     cases = [("sum", False), ("sum", True), ("mean", False), ("max", False), ("min", False)]
     rows = [aggregation(problem, width, *case, bytes_per_second) for width in options.widths for case in cases]
     rows.append(attention(problem))
-    rows.extend(data_layer(problem, 2**30 if options.device == "cuda" else 2**16))
+    rows.extend(data_layer(problem, options.gather_widths, 2**30 if options.device == "cuda" else 2**16))
     rows = [
         {
             **row,

@@ -29,11 +29,25 @@ def gpu() -> ModuleType:
 @pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
 def test_it_runs_and_writes_its_rows(gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GNNKIT_BACKEND", "torch")
-    sizes = ["--nodes", "60", "--edges", "300", "--widths", "5", "8", "--calls", "1", "--repeats", "1"]
+    sizes = [
+        "--nodes",
+        "60",
+        "--edges",
+        "300",
+        "--widths",
+        "5",
+        "8",
+        "--gather-widths",
+        "9",
+        "--calls",
+        "1",
+        "--repeats",
+        "1",
+    ]
     status = gpu.main(["--device", "cpu", *sizes, "--results", str(tmp_path)])
     found = json.loads((tmp_path / "gpu.json").read_text())
     assert status == int(not found["passed"])  # the ratios of a rehearsal are anything
-    assert len(found["rows"]) == 2 * 5 + 1 + 5 * 2 + 2
+    assert len(found["rows"]) == 2 * 5 + 1 + 2 + 2
     assert all(row["error"] <= gpu.TOLERANCE for row in found["rows"])
     assert found["control"].endswith("is seen to be wrong")
     assert {row["backend"] for row in found["rows"]} == {"torch"}
