@@ -149,7 +149,7 @@ def _require_archive(name: str, path: Path) -> None:
 
 def is_processed(label: str, source_digest: str) -> bool:
     """Whether `processed` would find its folder."""
-    return _cached(label, source_digest).exists()
+    return place(label, source_digest).exists()
 
 
 def check_totals(name: str, dataset: Any, card: Card, folder: Path) -> None:
@@ -174,7 +174,8 @@ def check_totals(name: str, dataset: Any, card: Card, folder: Path) -> None:
         )
 
 
-def _cached(label: str, source_digest: str) -> Path:
+def place(label: str, source_digest: str) -> Path:
+    """Return where `kept` keeps something."""
     versions = f"torch{version('torch')}-pyg{version('torch-geometric')}"
     return cache_dir() / "processed" / f"{label}-{source_digest[:16]}-{versions}"
 
@@ -191,7 +192,7 @@ def kept(label: str, source_digest: str, make: Callable[[Path], Any], read: Call
         make: Writes into the folder that it is given, and returns what ``read`` would.
         read: Reads the folder; whatever it raises for damaged bytes leads to a warning and a new ``make``.
     """
-    folder = _cached(label, source_digest)
+    folder = place(label, source_digest)
     if folder.exists():
         try:
             return read(folder)

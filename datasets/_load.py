@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from typing import Any
+from typing import Any, Literal
 
 from gnnkit.datasets import _embedded, _filtered, _graphs, _ogb_load, _planetoid, _tu, _zinc
 from gnnkit.datasets._card import Card
@@ -42,7 +42,9 @@ def card(name: str, root: str | os.PathLike[str] | None = None) -> Card:
     raise ValueError(f"dataset: expected a name that `gnnkit datasets` lists{place} (got {name!r}){suggestion}")
 
 
-def load(name: str, root: str | os.PathLike[str] | None = None) -> Any:
+def load(
+    name: str, root: str | os.PathLike[str] | None = None, *, features: Literal["memory", "memmap"] = "memory"
+) -> Any:
     """Load a dataset as PyG knows it, with a ``card`` (task, metric, splits, source, licence).
 
     One graph is a ``Data``; for a task on graphs the result is a dataset of them, to be indexed and iterated.
@@ -55,9 +57,13 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> Any:
     Args:
         name: One of `names()`, or a set of the user's own as for `card`.
         root: Folder of the raw data; None for ``GNNKIT_DATA``, else the user's cache.
+        features: ``"memmap"`` for a graph of OGB whose features are larger than memory: they go from the raw file to
+            a file in the user's cache, some rows at a time, and in place of ``x`` the graph, or each type of nodes
+            that has them, holds ``features``, a `gnnkit.data.MemoryMapped` of float32.
 
     Raises:
-        ValueError: Unknown name, or raw files that are damaged or differ from the published ones.
+        ValueError: Unknown name, raw files that are damaged or differ from the published ones, or ``"memmap"`` for a
+            set without features or one that is not a graph of OGB.
         FileNotFoundError: Files are missing and cannot be downloaded; names the folder and the command.
 
     Example:
@@ -68,7 +74,13 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> Any:
     """
     facts = card(name, root)
     family = next((family for family in _FAMILIES if name in family.CARDS), _ogb_load)
-    data = family.load(name, data_root(root))
+    if features == "memory":
+        data = family.load(name, data_root(root))
+    elif features == "memmap" and family is _ogb_load and not facts.task.startswith("graph") and facts.num_features:
+        data = family.load(name, data_root(root), features)
+    else:
+        one = "memory, or memmap for one graph of OGB with features of nodes"
+        raise ValueError(f"features: expected {one} (got {features!r} for {name})")
     data.card = facts
     data.raw_digest = getattr(data, "raw_digest", "")  # PyG stores no None
     found = _sizes(data, facts.task.startswith("graph"))
@@ -82,6 +94,9 @@ def _sizes(data: Any, graphs: bool) -> dict[str, int]:
     features = data.num_features
     if isinstance(features, dict):  # of each type of nodes
         features = max(features.values(), default=0)
+    for store in [] if graphs else data.node_stores:
+        if "features" in store:  # in a file
+            features = max(features, store.features.shape[1])
     if graphs:
         return {"num_graphs": len(data), "num_features": features}
     return {"num_nodes": data.num_nodes, "num_edges": data.num_edges, "num_features": features}

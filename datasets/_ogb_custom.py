@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from gnnkit.datasets._card import Card
 from gnnkit.datasets._ogb import OGBEvaluator
 from gnnkit.datasets._ogb_cards import METRICS, PACKAGES, graph_split, link_split, node_split
+from gnnkit.datasets._table import NpzTable, npz_names
 
 _KEYS = ("version", "task type", "eval metric", "split", "download_name", "is hetero", "binary")
 _MOST = 100_000  # categories of a column; whole numbers beyond are measurements
@@ -105,31 +106,39 @@ def _sizes(folder: Path, typed: bool, categories: bool) -> dict[str, Any]:
     """Count what lies in ``raw``; whole numbers as features of many graphs name categories, as OGB's molecules do."""
     raw = folder / "raw"
     if typed:
-        with np.load(raw / "num_nodes_dict.npz") as nodes, np.load(raw / "num_edges_dict.npz") as edges:
-            counts = [int(sum(file[kind].sum() for kind in file.files)) for file in (nodes, edges)]
-        width = 0
-        if (raw / "node_feat_dict.npz").is_file():
-            with np.load(raw / "node_feat_dict.npz") as features:
-                width = max(features[kind].shape[1] for kind in features.files)
-        sizes: dict[str, Any] = {"num_nodes": counts[0], "num_edges": counts[1], "num_features": width}
-        if (raw / "node-label.npz").is_file():
-            with np.load(raw / "node-label.npz") as labels:
-                sizes["node_type"] = labels.files[0] if len(labels.files) == 1 else None
-        return sizes
-    with (raw / "data.npz").open("rb") as content, np.load(content) as file:
-        sizes = {
-            "num_graphs": len(file["num_nodes_list"]),
-            "num_nodes": int(file["num_nodes_list"].sum()),
-            "num_edges": int(file["num_edges_list"].sum()),
-            "num_features": 0,
+        totals = {
+            what: sum(int(NpzTable(path, name).read().sum()) for name in npz_names(path))
+            for what in ("nodes", "edges")
+            for path in [raw / f"num_{what}_dict.npz"]
         }
-        for key, count, known in (
-            ("node_feat", "num_features", "node_categories"),
-            ("edge_feat", "num_edge_features", "edge_categories"),
-        ):
-            if key in file.files:
-                rows = file[key].reshape(len(file[key]), -1)
-                sizes[count] = rows.shape[1]
-                if categories and rows.dtype == np.int64 and len(rows) and rows.min() >= 0 and rows.max() < _MOST:
-                    sizes[known] = tuple(int(most) + 1 for most in rows.max(axis=0))
-        return sizes
+        path, label = raw / "node_feat_dict.npz", raw / "node-label.npz"
+        widths = [NpzTable(path, name).shape[1] for name in npz_names(path)] if path.is_file() else []
+        labelled = npz_names(label) if label.is_file() else []
+        return {
+            "num_nodes": totals["nodes"],
+            "num_edges": totals["edges"],
+            "num_features": max(widths, default=0),
+            "node_type": labelled[0] if len(labelled) == 1 else None,
+        }
+    path = raw / "data.npz"
+    nodes, edges = (NpzTable(path, f"num_{what}_list").read() for what in ("nodes", "edges"))
+    sizes: dict[str, Any] = {"num_graphs": len(nodes), "num_nodes": int(nodes.sum()), "num_edges": int(edges.sum())}
+    sizes["num_features"] = 0
+    for name, count, known in (
+        ("node_feat", "num_features", "node_categories"),
+        ("edge_feat", "num_edge_features", "edge_categories"),
+    ):
+        if name in npz_names(path):
+            table = NpzTable(path, name)
+            sizes[count] = math.prod(table.shape[1:])
+            if categories and (most := _categories(table)) is not None:
+                sizes[known] = most
+    return sizes
+
+
+def _categories(table: NpzTable) -> tuple[int, ...] | None:
+    """Return how many values each column knows; None where they are no small whole numbers."""
+    rows = table.read().reshape(table.shape[0], -1)
+    if rows.dtype != torch.int64 or not len(rows) or int(rows.min()) < 0 or int(rows.max()) >= _MOST:
+        return None
+    return tuple((rows.amax(dim=0) + 1).tolist())

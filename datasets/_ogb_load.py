@@ -16,7 +16,7 @@ from gnnkit.datasets import _files, _ogb, _ogb_files
 from gnnkit.datasets._card import Card
 from gnnkit.datasets._ogb_cards import CARDS
 from gnnkit.datasets._ogb_custom import custom_card, submission
-from gnnkit.datasets._ogb_features import in_memory
+from gnnkit.datasets._ogb_features import drop, in_memory, stores, to_files
 from gnnkit.datasets._ogb_raw import Options, Raw, read_plain
 from gnnkit.datasets._ogb_split import plain_name, read_split
 from gnnkit.datasets._ogb_typed import read_typed
@@ -39,7 +39,7 @@ def card(name: str, root: Path) -> Card | None:
         return custom_card(found, folder)
 
 
-def load(name: str, root: Path) -> Any:
+def load(name: str, root: Path, features: str = "memory") -> Any:
     """Load an official set from ``root/ogb`` or ``root``, downloading it when missing, or one of a user's own.
 
     A set of nodes is a ``Data`` with masks, of links a ``Data`` with OGB's ``split_edge``, of graphs a PyG dataset with
@@ -62,32 +62,39 @@ def load(name: str, root: Path) -> Any:
         if name in CARDS:
             _ogb_files.require_recorded(name, folder, digest)
     with _explained(name, folder, search=True):
-        data = _read(meta, folder, digest, facts)
+        data = _read(meta, folder, digest, facts, mapped=features == "memmap")
     data.raw_digest = digest
     return data
 
 
-def _read(meta: dict[str, Any], folder: Path, digest: str, facts: Card) -> Any:
+def _read(meta: dict[str, Any], folder: Path, digest: str, facts: Card, mapped: bool) -> Any:
     """Read raw files into PyG's objects, by way of the user's cache."""
     from gnnkit.datasets._ogb_data import shape
 
     kind = facts.name.partition("-")[0]
     typed = str(meta.get("is hetero")) == "True"  # sets of graphs do not say
 
-    def make(target: Path) -> tuple[Raw, dict[str, Any]]:
+    def make(target: Path) -> tuple[Raw, dict[str, Any], Any]:
         read = read_typed if typed else read_plain
-        found = read(folder / "raw", Options(kind, meta, in_memory(facts)))
+        sink = to_files(target) if mapped else in_memory(facts)
+        found = read(folder / "raw", Options(kind, meta, sink))
+        if mapped:
+            drop(found)
         split = read_split(folder / "split" / plain_name(str(meta["split"])), kind, typed)
         torch.save({"raw": vars(found), "split": split}, target / "content.pt")
-        return found, split
+        return found, split, None
 
-    def again(target: Path) -> tuple[Raw, dict[str, Any]]:
+    def again(target: Path) -> tuple[Raw, dict[str, Any], Any]:
         content = torch.load(target / "content.pt", weights_only=True)
-        return Raw(**content["raw"]), content["split"]
+        return Raw(**content["raw"]), content["split"], stores(target)
 
-    label = f"{facts.name}-format{_FORMAT}-pandas{version('pandas')}"
-    found, split = _files.kept(label, digest, make, again)
-    return shape(found, split, facts)
+    label = f"{facts.name}-format{_FORMAT}-pandas{version('pandas')}{'-memmap' * mapped}"
+    found, split, rows = _files.kept(label, digest, make, again)
+    data = shape(found, split, facts)
+    if mapped:  # opened where they stay
+        for type_, store in (stores(_files.place(label, digest)) if rows is None else rows).items():
+            (data if type_ is None else data[type_]).features = store
+    return data
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gnnkit._optional import require
 
-CHUNK = 1 << 20  # numbers at a time: 8 MiB of float64
+CHUNK = 1 << 18  # numbers at a time: 2 MiB of float64
 
 
 class Table(Protocol):

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gnnkit.datasets import _load, _ogb, _ogb_load
+from gnnkit.datasets import _load, _ogb, _ogb_load, _table
 from gnnkit.datasets._ogb_cards import CARDS
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the modules that tests share
@@ -201,3 +201,13 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     facts = replace(CARDS["ogbg-molesol"], num_graphs=3, num_nodes=7, num_edges=8)
     for cards in (_load._CARDS, _ogb_load.CARDS):
         monkeypatch.setitem(cards, "ogbg-molesol", facts)
+
+
+@pytest.fixture
+def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cards that do not tell how many nodes the official sets have, and chunks smaller than the small ones."""
+    monkeypatch.setattr(_table, "CHUNK", 40)
+    for name in list(CARDS):
+        free: dict[str, Any] = dict.fromkeys(("num_graphs", "num_nodes", "num_edges"))
+        for cards in (_load._CARDS, _ogb_load.CARDS):
+            monkeypatch.setitem(cards, name, replace(CARDS[name], **free))

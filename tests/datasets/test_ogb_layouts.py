@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,7 @@ import torch
 from official_sets import SETS, papers100m, read_by_ogb, write_set
 from torch import Tensor
 
-from gnnkit.datasets import _load, _ogb_load, load
-from gnnkit.datasets._ogb_cards import CARDS
+from gnnkit.datasets import _ogb_load, load
 
 pytestmark = [
     pytest.mark.usefixtures("empty_cache", "alone", "any_size"),
@@ -23,15 +21,6 @@ pytestmark = [
         importlib.util.find_spec("ogb") is None, reason="needs the package ogb: pip install 'gnnkit[ogb]'"
     ),
 ]
-
-
-@pytest.fixture
-def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cards that do not tell how many nodes the official sets have."""
-    for name in SETS:
-        free: dict[str, Any] = dict.fromkeys(("num_graphs", "num_nodes", "num_edges"))
-        for cards in (_load._CARDS, _ogb_load.CARDS):
-            monkeypatch.setitem(cards, name, replace(CARDS[name], **free))
 
 
 def same(ours: Any, theirs: Any, where: str = "") -> None:
