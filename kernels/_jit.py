@@ -19,6 +19,7 @@ _EXACT = {**_OPTIONS, "fastmath": False}
 SOURCES = (
     *("_jit", "_half", "_vector", "_math", "_tiles"),
     *("_loops", "_loops_spmm", "_loops_edges", "_loops_attention", "_loops_gat", "_loops_gatv2", "_loops_sample"),
+    "_loops_disk",
 )
 
 
@@ -45,6 +46,12 @@ def _compiled(function: Callable[..., Any], options: dict[str, Any]) -> Any:
 def part(function: Callable[..., Any]) -> Any:
     """Compile a piece of loops into each of them."""
     return numba.njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function)
+
+
+def c_function(name: str, signature: str) -> Any:
+    """A function of the C library for loops to call; addresses are ``intp``. It is found when a loop is loaded."""
+    arguments, result = numba.core.sigutils.normalize_signature(signature)
+    return numba.types.ExternalFunction(name, numba.core.typing.signature(result, *arguments))
 
 
 def _stamp(compiled: Any) -> None:

@@ -1,4 +1,4 @@
-"""Threads for the loops: one pool a process, as many threads as ``torch.get_num_threads()``.
+"""Threads for the loops: one pool a process, as many threads as ``torch.get_num_threads()``, and one a depth of reads.
 
 The loops release the GIL and share nothing, so plain threads serve. Numba's own parallel layers do
 not: its omp layer kills a forked DataLoader worker once the parent ran a parallel kernel, and its
@@ -45,8 +45,12 @@ def edge_bounds(indptr: np.ndarray, num_edges: int, width: int, parts: int | Non
     return [*bounds, num_rows]
 
 
-def run(loop: Callable[..., int], bounds: list[int], *args: object) -> int:
-    """Call ``loop(low, high, *args)`` for each pair of neighbouring bounds; return the largest status."""
+def run(loop: Callable[..., int], bounds: list[int], *args: object, threads: int | None = None) -> int:
+    """Call ``loop(low, high, *args)`` for each pair of neighbouring bounds; return the largest status.
+
+    On as many threads as torch uses, or ``threads``: more than cores where they wait, for a disk say.
+    """
+    threads = threads or torch.get_num_threads()
     parts = deque((low, high) for low, high in pairwise(bounds) if low < high)
 
     def drain() -> int:
@@ -58,8 +62,8 @@ def run(loop: Callable[..., int], bounds: list[int], *args: object) -> int:
                 return status
             status = max(status, loop(low, high, *args))
 
-    helpers = min(torch.get_num_threads(), len(parts)) - 1
-    futures = [_pool().submit(drain) for _ in range(helpers)]
+    helpers = min(threads, len(parts)) - 1
+    futures = [_pool(threads).submit(drain) for _ in range(helpers)]
     status = drain()
     # A helper that has not started by now finds nothing left to do.
     return max([status, *(future.result() for future in futures if not future.cancel())])
@@ -72,8 +76,7 @@ def _num_parts(operations: int, num_rows: int) -> int:
     return max(1, min(8 * threads, operations // GRAIN, num_rows))
 
 
-def _pool() -> ThreadPoolExecutor:
-    threads = torch.get_num_threads()
+def _pool(threads: int) -> ThreadPoolExecutor:
     if threads not in _pools:
         _pools[threads] = ThreadPoolExecutor(threads, thread_name_prefix="gnnkit-kernels")
     return _pools[threads]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gnnkit.data._link_loader import LinkLoader, LinkNeighborLoader
     from gnnkit.data._loader import NeighborLoader, NodeLoader
     from gnnkit.data._negatives import negative_edges
+    from gnnkit.data._memmap import MemoryMapped
     from gnnkit.data._pinned import Pinned
     from gnnkit.data._policies_trace import hit_ratio
     from gnnkit.data._sampler import NeighborSampler
@@ -23,12 +24,15 @@ if TYPE_CHECKING:
     from gnnkit.data._sharded import Sharded
     from gnnkit.data._splits import Split, from_masks, k_fold, per_class
     from gnnkit.data._store import FeatureStore, InMemory
+    from gnnkit.data._write_features import write_features
     from gnnkit.data._transfer_cost import Bandwidths, request_count, tier_seconds
 
 _HOME = {
     **dict.fromkeys(("Split", "from_masks", "per_class", "k_fold"), "_splits"),
     **dict.fromkeys(("FeatureStore", "InMemory"), "_store"),
     "Pinned": "_pinned",
+    "MemoryMapped": "_memmap",
+    "write_features": "_write_features",
     "as_pyg": "_as_pyg",
     "NeighborSampler": "_sampler",
     **dict.fromkeys(("NodeLoader", "NeighborLoader"), "_loader"),
@@ -50,6 +54,8 @@ __all__ = [
     "FeatureStore",
     "InMemory",
     "Pinned",
+    "MemoryMapped",
+    "write_features",
     "as_pyg",
     "NeighborSampler",
     "NodeLoader",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gnnkit.kernels import _check, gather_rows
+from gnnkit.kernels._pages import on_huge_pages
 
 
 @runtime_checkable
@@ -109,7 +110,8 @@ def output(store: FeatureStore, ids: Tensor, out: Tensor | None) -> Tensor:
     """Return ``out`` if it may take the rows of ``ids``, or fresh memory for them where it is None."""
     shape, dtype = (len(ids), *store.shape[1:]), store.dtype
     if out is None:
-        return torch.empty(shape, dtype=dtype, device=ids.device)
+        fresh = torch.empty(shape, dtype=dtype, device=ids.device)
+        return on_huge_pages(fresh) if ids.device.type == "cpu" else fresh
     _check.shaped("out", out, list(shape), (dtype,))
     if not out.is_contiguous() or out.device != ids.device:
         raise ValueError(
