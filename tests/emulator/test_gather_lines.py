@@ -7,6 +7,7 @@ import pytest
 import torch
 from machine import Machine
 
+from gnnkit.data._transfer_cost import mean_requests, request_count
 from gnnkit.kernels import _cupy_gather
 
 # float32 numbers of a row: mean requests a row, 4 bytes a lane, naive and aligned (Min et al., PVLDB 14(11), 2021)
@@ -19,8 +20,10 @@ def test_lines_are_those_of_the_model(machine: Machine, width: int) -> None:
     digits = 1 if width in (300, 602) else 2
     assert round(found["naive"] + 1e-9, digits) == naive  # half up, as the published figures are rounded
     assert round(found["aligned"] + 1e-9, digits) == aligned
+    assert found["naive"] == mean_requests(4 * width, aligned=False)  # the cost model's
+    assert found["aligned"] == mean_requests(4 * width, aligned=True)
     assert found["ours"] == found["aligned"]  # the least that there is: the lines that a row lies in
-    assert aligned <= found["wide"] + 0.05 <= naive + 0.05
+    assert found["wide"] == {300: 12, 602: 28.1875}.get(width, found["aligned"])  # 16 and 8 bytes a lane, not shifted
 
 
 @pytest.mark.parametrize(
@@ -30,12 +33,6 @@ def test_where_the_table_begins_counts(machine: Machine, width: int, offset: int
     found = lines.count(machine, width, offset)
     assert found["wide"] == wide
     assert found["ours"] == ours
-
-
-def spanned(address: int, row_bytes: int, num_rows: int) -> int:
-    """Count the lines that rows lie in."""
-    starts = [address + row * row_bytes for row in range(num_rows)]
-    return sum((start + row_bytes - 1) // 128 - start // 128 + 1 for start in starts)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +52,7 @@ def test_a_shifted_row_asks_for_the_lines_that_it_lies_in(
     machine.count_lines_of = 0
     _cupy_gather._gather_rows(table, ids, out, None, from_host=True)
     assert torch.equal(out.view(torch.uint8), table.view(torch.uint8)[ids])
-    assert machine.lines == spanned(table.data_ptr(), row_bytes, 33)
+    assert machine.lines == request_count(row_bytes, offset, ids, aligned=True)
 
 
 def test_reads_of_two_bytes_a_lane_begin_with_half_lines(machine: Machine) -> None:
