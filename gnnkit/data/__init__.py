@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gnnkit.data._as_pyg import as_pyg
     from gnnkit.data._belady import belady
     from gnnkit.data._cache import Cached, CacheStats
+    from gnnkit.data._layerwise import LayerWiseSampler
     from gnnkit.data._link_loader import LinkLoader, LinkNeighborLoader
     from gnnkit.data._loader import NeighborLoader, NodeLoader
     from gnnkit.data._negatives import negative_edges
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gnnkit.data._sharded import Sharded
     from gnnkit.data._splits import Split, from_masks, k_fold, per_class
     from gnnkit.data._store import FeatureStore, InMemory
+    from gnnkit.data._walks import random_walk
     from gnnkit.data._write_features import write_features
     from gnnkit.data._transfer_cost import Bandwidths, request_count, tier_seconds
 
@@ -38,6 +40,8 @@ _HOME = {
     **dict.fromkeys(("NodeLoader", "NeighborLoader"), "_loader"),
     **dict.fromkeys(("LinkLoader", "LinkNeighborLoader"), "_link_loader"),
     "negative_edges": "_negatives",
+    "LayerWiseSampler": "_layerwise",
+    "random_walk": "_walks",
     **dict.fromkeys(("Cached", "CacheStats"), "_cache"),
     "Sharded": "_sharded",
     "hit_ratio": "_policies_trace",
@@ -63,6 +67,8 @@ __all__ = [
     "LinkLoader",
     "LinkNeighborLoader",
     "negative_edges",
+    "LayerWiseSampler",
+    "random_walk",
     "Cached",
     "CacheStats",
     "Sharded",

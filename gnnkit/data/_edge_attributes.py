@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gnnkit.data._graph import EDGES, NODES, Edges, EdgeType, Graph, NodeType
+from gnnkit.data._weights import running_sums
 from gnnkit.kernels import _check, group_by
 
 
@@ -109,16 +110,13 @@ def _positive(edges: Edges, weight: Tensor) -> Edges:
     torch.cumsum(weight > 0, 0, out=before[1:])
     indptr = before[edges.indptr]
     row = torch.arange(len(indptr) - 1, device=indptr.device).repeat_interleave(indptr.diff())
-    # each row's largest weight becomes 1: sums over other rows, taken off again, then cost it no precision
-    largest = weight.new_zeros(len(indptr) - 1).scatter_reduce(0, row, weight[kept], "amax")
-    total = torch.cat([weight.new_zeros(1), (weight[kept] / largest[row]).cumsum(0)])
     return replace(
         edges,
         indptr=indptr,
         indices=edges.indices[kept],
         edge_ids=edges.original(kept),
         time=None if edges.time is None else edges.time[kept],
-        cumulative=total[1:] - total[indptr[row]],
+        cumulative=running_sums(weight[kept], indptr, row),
     )
 
 

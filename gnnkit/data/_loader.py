@@ -110,6 +110,8 @@ class NodeLoader(Threaded, PygNodeLoader):  # type: ignore[misc]
         store = batch if isinstance(out, SamplerOutput) else batch[self.input_data.input_type]
         store.input_id, store.seed_time = out.metadata[:2]
         store.batch_size = len(out.metadata[0])
+        if len(out.metadata) > 2:  # of a LayerWiseSampler
+            store.edge_weight = out.metadata[2]
         return batch
 
     def _name_inputs(self, index: Any) -> str:
