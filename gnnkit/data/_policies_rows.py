@@ -120,8 +120,9 @@ class Residents:
         reuse = np.concatenate([self._reuse[held], found.reuse[new]])
         ids = np.concatenate([self._ids[held], found.ids[new]])
         gone = np.sort(worst(self.policy.keys(ids, reuse, since, found.step), ids, over)) if over else ids[:0]
-        evicted, passed = held[gone[gone < len(held)]], new[gone[gone >= len(held)] - len(held)]
-        load = np.setdiff1d(new, passed, assume_unique=True)
+        evicted, stays = held[gone[gone < len(held)]], np.ones(len(new), bool)
+        stays[gone[gone >= len(held)] - len(held)] = False
+        load = new[stays]
         wanted = gone[reuse[gone] < UNKNOWN]
         parked = self.victims.offer(ids[wanted], reuse[wanted])
         self._ids[evicted] = -1

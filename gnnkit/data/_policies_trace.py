@@ -72,7 +72,8 @@ def batches_of(trace: Sequence[Tensor], num_rows: int | None) -> tuple[list[Ints
     batches = []
     for batch in trace:
         _check.index_vector("trace", batch)
-        batches.append(np.unique(batch.cpu().numpy()).astype(np.int64))
+        ids = np.sort(batch.cpu().numpy()).astype(np.int64)
+        batches.append(ids[np.diff(ids, prepend=-1 if not len(ids) else ids[0] - 1) != 0])
     low = min((int(batch[0]) for batch in batches if len(batch)), default=0)
     high = max((int(batch[-1]) for batch in batches if len(batch)), default=-1)
     if low < 0 or (num_rows is not None and high >= num_rows):
