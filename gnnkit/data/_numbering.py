@@ -7,8 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from gnnkit.data._hops import _first_positions
 from gnnkit.kernels import relabel
+from gnnkit.kernels._by_hops import first_positions
 
 
 class Numbering(Protocol):
@@ -50,7 +50,7 @@ class Shared:
         labels, first = relabel(self.local, 0, seeds)
         self._add(seeds)
         if len(first) < len(seeds):
-            self.local[first] = _first_positions(labels, len(first))
+            self.local[first] = first_positions(labels, len(first))
 
     def number(self, ids: Tensor, trees: Tensor) -> Tensor:
         """See `Numbering.number`."""
@@ -91,10 +91,10 @@ class Separate:
         # the known pairs go first: the order of first appearance then gives them the numbers that they have
         keys = torch.cat([self._keys, trees * self.num_nodes + ids])
         unique, inverse = keys.unique(return_inverse=True)  # type: ignore[no-untyped-call]
-        first = torch.sort(_first_positions(inverse, len(unique)))
+        first = torch.sort(first_positions(inverse, len(unique)))
         number = torch.empty_like(first.indices)
         number[first.indices] = torch.arange(len(unique), device=keys.device)
-        new = first.values[self.count :].long()
+        new = first.values[self.count :]
         position = new - self.count
         self._keys = torch.cat([self._keys, keys[new]])
         self.nodes.append(ids[position])
@@ -110,3 +110,9 @@ class Separate:
         wanted = trees * self.num_nodes + ids
         place = torch.searchsorted(keys, wanted).clamp(max=self.count - 1)
         return torch.where(keys[place] == wanted, order[place], -1)
+
+
+def _first_positions(labels: Tensor, num_labels: int) -> Tensor:
+    """``[num_labels]`` int64: where each label comes first."""
+    positions = torch.arange(len(labels), device=labels.device)
+    return positions.new_full((num_labels,), len(labels)).scatter_reduce(0, labels, positions, "amin")
