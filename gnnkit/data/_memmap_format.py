@@ -10,11 +10,11 @@ The header is written last, so a table that was not finished has none.
 from __future__ import annotations
 
 import json
+import operator
 import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -96,11 +96,18 @@ class Header:
             raise ValueError(f"{what}: expected a header of {HEADER_BYTES} bytes (got {len(page)})")
         if zlib.crc32(page[:-4]) != int.from_bytes(page[-4:], "little"):
             raise ValueError(f"{what}: expected a header with the checksum it was written with (got another)")
-        fields: dict[str, Any] = json.loads(page[len(MAGIC) : -4].rstrip(b"\0"))
-        for name, expected in (("version", VERSION), ("byteorder", sys.byteorder)):
-            if fields[name] != expected:
-                raise ValueError(f"{what}: expected {name} {expected} (got {fields[name]})")
-        return cls(torch.Size(fields["shape"]), DTYPES[fields["dtype"]], int(fields["checksums"]))
+        text = page[len(MAGIC) : -4].rstrip(b"\0\n").decode()
+        try:
+            fields = json.loads(text)
+            for name, expected in (("version", VERSION), ("byteorder", sys.byteorder)):
+                if fields[name] != expected:
+                    raise ValueError(f"{what}: expected {name} {expected} (got {fields[name]})")
+            shape, checksums = [operator.index(size) for size in fields["shape"]], operator.index(fields["checksums"])
+            if not shape or min(shape) < 0:
+                raise TypeError
+            return cls(torch.Size(shape), DTYPES[fields["dtype"]], checksums)
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(f"{what}: expected a header that version {VERSION} describes (got {text})") from error
 
 
 def check_blocks(low: int, high: int, header: Header, read: Callable[[int, int], bytes], expected: bytes) -> int:

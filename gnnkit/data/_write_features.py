@@ -187,6 +187,8 @@ def _tensor(given: Any) -> Tensor:
 
 def _split(rows: Tensor | np.ndarray[Any, Any]) -> Iterator[Tensor | np.ndarray[Any, Any]]:
     """Cut a whole table, so that converting it takes no second one."""
+    if isinstance(rows, Tensor):
+        rows = _tensor(rows)
     if rows.ndim == 0 or len(rows) == 0:
         yield rows
         return
