@@ -72,6 +72,10 @@ def check_fit(name: str, card: Card) -> None:
             f"{card.name}: expected a task on nodes or on graphs and a metric among {', '.join(METRICS)}, which the "
             f"benchmark trains (got {card.task}, {card.metric})"
         )
+    if card.node_type is not None:
+        raise ValueError(
+            f"{card.name}: expected nodes of one type, which the benchmark trains (got classes on {card.node_type!r})"
+        )
     fitting = [each for each, kind in KINDS.items() if kind.for_graphs or card.task == "node_classification"]
     if name not in fitting:
         raise ValueError(f"model: expected one of {', '.join(fitting)} for {card.name}, {card.task} (got {name!r})")

@@ -283,6 +283,13 @@ def test_links_are_not_trained_by_the_benchmark(ogb_sets: Any, tmp_path: Path) -
     assert not (tmp_path / "runs").exists()
 
 
+def test_typed_nodes_are_not_trained_by_the_benchmark(ogb_sets: Any, tmp_path: Path) -> None:
+    ogb_sets.typed(tmp_path)
+    with pytest.raises(ValueError, match=r"^ogbn-typed: expected nodes of one type, .* \(got classes on 'paper'\)$"):
+        run_benchmark("ogbn-typed", "gcn", root=str(tmp_path), out=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
 # ------------------------------------------------------------------ documentation
 
 
