@@ -19,9 +19,8 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import numpy as np
@@ -47,8 +46,7 @@ EPOCHS = 2
 MOST_TOUCHED = 0.1
 
 
-@dataclass(frozen=True)
-class Case:
+class Case(NamedTuple):
     """A graph and how it is sampled: ``train`` of its nodes are seeds, in random order."""
 
     name: str
