@@ -15,6 +15,7 @@ from gnnkit.kernels._gather_cached import gather_cached
 from gnnkit.kernels._gather_rows import gather_rows
 from gnnkit.kernels._gatv2 import gatv2_attention
 from gnnkit.kernels._relabel import relabel
+from gnnkit.kernels._sample_hops import sample_hops
 from gnnkit.kernels._sample_neighbors import sample_neighbors
 from gnnkit.kernels._sddmm import sddmm
 from gnnkit.kernels._segment_matmul import segment_matmul
@@ -38,6 +39,7 @@ __all__ = [
     "transpose_csr",
     "sample_neighbors",
     "relabel",
+    "sample_hops",
     "content_hash",
     "backend_name",
 ]

@@ -23,7 +23,7 @@ from gnnkit.kernels._cupy_attention import (
     gatv2_forward,
 )
 from gnnkit.kernels._cupy_gather import gather_cached, gather_rows
-from gnnkit.kernels._cupy_sample import relabel, sample_neighbors
+from gnnkit.kernels._cupy_sample import relabel, sample_hops, sample_neighbors
 from gnnkit.kernels._launch import BLOCK, launch
 from gnnkit.kernels._walk import Walk, plain
 
@@ -44,6 +44,7 @@ __all__ = [
     "gatv2_backward_src",
     "gather_rows",
     "gather_cached",
+    "sample_hops",
     "sample_neighbors",
     "relabel",
     "group_by",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gnnkit.kernels import _check
+from gnnkit.kernels._by_hops import Batch, by_hops
 from gnnkit.kernels._launch import BLOCK, launch
 from gnnkit.kernels._walk import LANES, plain
 
@@ -37,6 +38,7 @@ def sample_neighbors(
     count, any_wrong = torch.stack([indptr[-1], wrong.any()]).tolist()
     if any_wrong:
         _check.ranges(starts, ends, indices.numel())
+        raise AssertionError("ranges were refused that the checks accept")
     entries = indptr.new_empty(count)
     neighbors = torch.empty(count, dtype=indices.dtype, device=starts.device)
     if not count:
@@ -71,10 +73,26 @@ def relabel(local: Tensor, count: int, ids: Tensor) -> tuple[Tensor, Tensor]:
         local.masked_fill_(local < 0, -1)
         _check.ids("ids", ids, len(local))
         _check.labels(local, count, ids)
+        raise ValueError("local: expected -1 for ids that have no number (got another negative number)")
     new, labels = ids.new_empty(num_new), torch.empty_like(marks)
     launch("relabel.cu", f"label<{name}>", _blocks(num_ids), (ids, num_ids, local, count, ranks, labels, new))
     launch("relabel.cu", f"settle<{name}>", _blocks(num_new), (new, num_new, count, local))
     return labels, new
+
+
+def sample_hops(
+    indptr: Tensor,
+    indices: Tensor,
+    seeds: Tensor,
+    fanouts: list[int],
+    keys: list[int],
+    replace: bool,
+    cumulative: Tensor | None,
+    local: Tensor,
+) -> Batch:
+    """See `gnnkit.kernels._torch.sample_hops`; a hop waits for the device twice."""
+    args = indptr, indices, seeds, fanouts, keys, replace, cumulative, local
+    return by_hops(sample_neighbors, relabel, *args)
 
 
 def _blocks(threads: int) -> tuple[int, int]:

@@ -13,7 +13,8 @@ from gnnkit.kernels._vector import prefetch_item
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 AHEAD = 32  # ids; how far ahead their numbers are asked for
-FEW = 48  # draws; up to here a row's earlier draws are looked through, from there on a table finds them
+ROWS = 64  # rows drawn side by side, in vectors
+FEW = 32  # draws of a row; up to here each is compared with those before it, from there on a table finds them
 
 
 @part
@@ -47,42 +48,46 @@ def unit(stream, draw):
 def count_picks(starts, ends, num_entries, fanout, replace, indptr):
     """indptr[k + 1] - indptr[k] = how many entries row k gives."""
     bad = False
-    total = 0
+    total, most = 0, fanout if fanout >= 0 else 1 << 31
     indptr[0] = 0
     for k in range(len(starts)):
         degree = ends[k] - starts[k]
         bad |= (starts[k] < 0) | (degree < 0) | (ends[k] > num_entries) | (degree >= 1 << 31)
-        if fanout >= 0 and (degree > fanout or (replace and degree > 0)):
-            degree = fanout
-        total += degree
+        total += most * (degree > 0) if replace else min(degree, most)
         indptr[k + 1] = total
     return 1 if bad else 0
 
 
 @part
-def take_all(start, first, last, indices, entries):
-    for m in range(first, last):
-        entries[m] = start + m - first
-        prefetch_item(indices, start + m - first)
+def draw_few(low, high, starts, ends, fanout, key, replace, places, streams):
+    """places[j, i] = where in row low + i draw j falls, or j if the row is taken whole.
+
+    Rows lie side by side, so that the inner loops are made of vectors and choose without branches, which would be as
+    random as the draws. The last rows of ``places`` are for what is the same for all draws, and for what is taken.
+    """
+    degrees, whole, taken = places[FEW], places[FEW + 1], places[FEW + 2]
+    for i in range(high - low):
+        degrees[i] = ends[low + i] - starts[low + i]
+        whole[i] = (degrees[i] <= fanout) & (not replace)
+        streams[i] = stream_of(key, low + i)
+    for j in range(fanout):
+        place, held_back = places[j], 0 if replace else fanout - j - 1
+        for i in range(high - low):
+            place[i] = below(streams[i], j, degrees[i] - held_back)
+            taken[i] = 0
+        for before in range(0, 0 if replace else j, 4):  # four at a time: to look at one twice does no harm
+            a, b = places[before], places[min(before + 1, j - 1)]
+            c, d = places[min(before + 2, j - 1)], places[min(before + 3, j - 1)]
+            for i in range(high - low):
+                x = place[i]
+                taken[i] |= (a[i] == x) | (b[i] == x) | (c[i] == x) | (d[i] == x)
+        for i in range(high - low):
+            x = place[i] + taken[i] * (degrees[i] - held_back - 1 - place[i])
+            place[i] = x + whole[i] * (j - x)
 
 
 @part
-def floyd_few(stream, start, degree, first, last, indices, entries):
-    """The row's draws, each compared with all before it."""
-    for m in range(first, last):
-        top = degree - last + m
-        entry = start + below(stream, m - first, top + 1)
-        taken = False
-        for before in range(first, m):
-            taken |= entries[before] == entry
-        if taken:
-            entry = start + top
-        entries[m] = entry
-        prefetch_item(indices, entry)
-
-
-@part
-def floyd_many(stream, start, degree, first, last, indices, entries, slots):
+def floyd_many(stream, start, degree, first, last, entries, slots):
     """The row's draws, found again by hash.
 
     A slot holds a position in ``entries``; one below ``first`` is of an earlier row and counts as free, so nothing is
@@ -102,30 +107,47 @@ def floyd_many(stream, start, degree, first, last, indices, entries, slots):
                 slot = (slot + 1) & mask
         slots[slot] = m
         entries[m] = entry
-        prefetch_item(indices, entry)
+
+
+@part
+def draw_rows(low, high, starts, ends, fanout, key, replace, indptr, indices, scratch, entries):
+    """The entries of rows low to high, at most ``ROWS``; their neighbours are asked for.
+
+    Up to ``FEW`` draws a row gives ``fanout`` numbers, however many count, and the next row writes over the others:
+    ``entries`` has room for as many at its end. So no loop ends where nobody can guess it.
+    """
+    slots, places, streams = scratch
+    if 0 <= fanout <= FEW:
+        draw_few(low, high, starts, ends, fanout, key, replace, places, streams)
+        for k in range(low, high):
+            start, first = starts[k], indptr[k]
+            for j in range(fanout):
+                entries[first + j] = start + places[j, k - low]
+    else:
+        for k in range(low, high):
+            start, degree, first, last = starts[k], ends[k] - starts[k], indptr[k], indptr[k + 1]
+            if replace:
+                stream = stream_of(key, k)
+                for m in range(first, last):
+                    entries[m] = start + below(stream, m - first, degree)
+            elif last - first < degree:
+                floyd_many(stream_of(key, k), start, degree, first, last, entries, slots)
+            else:
+                for m in range(first, last):
+                    entries[m] = start + m - first
+    for m in range(indptr[low], indptr[high]):
+        prefetch_item(indices, entries[m])
 
 
 @loop
-def pick_uniform(starts, ends, key, replace, indptr, indices, slots, entries, neighbors):
-    """The entries of each row, and their neighbours a block of rows later, when these have come."""
+def pick_uniform(starts, ends, fanout, key, replace, indptr, indices, scratch, entries, neighbors):
+    """The entries of each row, and the neighbours of a block of rows while those of the next one come."""
     num_rows = len(starts)
-    for low in range(0, num_rows, 64):
-        high = min(low + 64, num_rows)
-        for k in range(low, high):
-            start, degree, first, last = starts[k], ends[k] - starts[k], indptr[k], indptr[k + 1]
-            if last - first == degree and not replace:
-                take_all(start, first, last, indices, entries)
-                continue
-            stream = stream_of(key, k)
-            if replace:
-                for m in range(first, last):
-                    entries[m] = start + below(stream, m - first, degree)
-                    prefetch_item(indices, entries[m])
-            elif last - first <= FEW:
-                floyd_few(stream, start, degree, first, last, indices, entries)
-            else:
-                floyd_many(stream, start, degree, first, last, indices, entries, slots)
-        for m in range(indptr[low], indptr[high]):
+    for low in range(0, num_rows + ROWS, ROWS):
+        if low < num_rows:
+            high = min(low + ROWS, num_rows)
+            draw_rows(low, high, starts, ends, fanout, key, replace, indptr, indices, scratch, entries)
+        for m in range(indptr[max(low - ROWS, 0)], indptr[min(low, num_rows)]):
             neighbors[m] = indices[entries[m]]
     return 0
 
@@ -149,7 +171,8 @@ def pick_weighted(starts, ends, key, replace, indptr, indices, sums, taken, entr
     for k in range(len(starts)):
         start, end, first, last = starts[k], ends[k], indptr[k], indptr[k + 1]
         if last - first == end - start and not replace:
-            take_all(start, first, last, indices, entries)
+            for m in range(first, last):
+                entries[m] = start + m - first
         elif last > first:
             stream, left = stream_of(key, k), sums[end - 1]
             for m in range(first, last):

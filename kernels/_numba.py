@@ -24,6 +24,7 @@ from gnnkit.kernels._numba_attention import (
     gatv2_backward_src,
     gatv2_forward,
 )
+from gnnkit.kernels._numba_hops import sample_hops
 from gnnkit.kernels._numba_sample import relabel, sample_neighbors
 from gnnkit.kernels._threads import edge_bounds, even_bounds, run
 
@@ -40,6 +41,7 @@ __all__ = [
     "gatv2_forward",
     "group_by",
     "relabel",
+    "sample_hops",
     "sample_neighbors",
     "sddmm",
     "sddmm_masked",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from gnnkit.kernels import _check, _loops_sample
 from gnnkit.kernels._arrays import array
+
+SLACK = _loops_sample.FEW  # places at the end of entries that loops write over and nobody reads
 
 
 def sample_neighbors(
@@ -22,17 +26,24 @@ def sample_neighbors(
         _check.ranges(starts, ends, len(columns))
         raise AssertionError("a loop refused ranges that the checks accept")
     num_picks = int(pointers[-1])
-    entries, neighbors = torch.empty(num_picks, dtype=torch.int64), indices.new_empty(num_picks)
-    args = begin, end, np.uint64(key), replace, pointers, columns
+    entries, neighbors = torch.empty(num_picks + SLACK, dtype=torch.int64), indices.new_empty(num_picks)
     out = entries.numpy(), neighbors.numpy()
+    key64 = np.uint64(key)
     if cumulative is None:
-        most = 0 if replace or fanout <= _loops_sample.FEW else min(fanout, num_picks)
-        slots = np.full(1 << (2 * most).bit_length() if most else 1, -1)
-        _loops_sample.pick_uniform(*args, slots, *out)
+        room = scratch(fanout, replace, num_picks)
+        _loops_sample.pick_uniform(begin, end, fanout, key64, replace, pointers, columns, room, *out)
     else:
         taken = np.empty(max(0 if replace else min(fanout, num_picks), 1), dtype=np.int64)
-        _loops_sample.pick_weighted(*args, array(cumulative), taken, *out)
-    return indptr, entries, neighbors
+        _loops_sample.pick_weighted(begin, end, key64, replace, pointers, columns, array(cumulative), taken, *out)
+    return indptr, entries[:num_picks], neighbors
+
+
+def scratch(fanout: int, replace: bool, num_picks: int) -> tuple[Any, Any, Any]:
+    """Room for a block of rows, and for a row of many draws, which has at most ``num_picks``."""
+    most = 0 if replace or fanout <= _loops_sample.FEW else min(fanout, num_picks)
+    slots = np.full(1 << (2 * most).bit_length() if most else 1, -1)
+    places = np.empty((_loops_sample.FEW + 3, _loops_sample.ROWS), dtype=np.int32)
+    return slots, places, np.empty(_loops_sample.ROWS, dtype=np.uint64)
 
 
 def relabel(local: Tensor, count: int, ids: Tensor) -> tuple[Tensor, Tensor]:

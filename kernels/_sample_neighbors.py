@@ -63,26 +63,43 @@ def sample_neighbors(
         >>> indptr.tolist(), bool((neighbors == indices[entries]).all())
         ([0, 2, 3], True)
     """
-    _check.index_vector("indices", indices)
     for name, value in (("starts", starts), ("ends", ends)):
         if not _check.is_dense(value, (1,), (torch.int64,)):
             raise ValueError(f"{name}: expected a 1-D int64 tensor (got {_check.describe(value)})")
     if len(starts) != len(ends):
         raise ValueError(f"ends: expected {len(starts)} entries, one a row (got {len(ends)})")
     _check.same("starts and ends", starts, ends)
-    if isinstance(fanout, bool) or not isinstance(fanout, int) or not -1 <= fanout < 2**31:
-        raise ValueError(f"fanout: expected a whole number from -1 to 2^31 - 1 (got {fanout!r})")
-    if isinstance(key, bool) or not isinstance(key, int):
-        raise ValueError(f"key: expected a whole number (got {key!r})")
-    if not isinstance(replace, bool):
-        raise ValueError(f"replace: expected True or False (got {replace!r})")
-    if cumulative is not None:
-        _check.shaped("cumulative", cumulative, [indices.numel()], (torch.float64,))
-    for name, table in (("indices", indices), ("cumulative", cumulative)):
-        if table is not None and table.device != starts.device and not (starts.is_cuda and table.is_pinned()):
-            where = f"{starts.device}" + ", or pinned host memory" * starts.is_cuda
-            raise ValueError(f"{name}: expected a tensor on {where} (got one on {table.device})")
+    check_tables(starts, indices=indices, cumulative=cumulative, replace=replace)
+    check_fanout(fanout)
+    check_key(key)
     result: tuple[Tensor, Tensor, Tensor] = backend(starts).sample_neighbors(
         indices, starts, ends, fanout, key % 2**64, replace, cumulative
     )
     return result
+
+
+def check_tables(
+    where: Tensor, *, indices: Tensor, cumulative: Tensor | None, replace: bool, indptr: Tensor | None = None
+) -> None:
+    """Require the tables of a CSR on the device of ``where``, or pinned beside a GPU."""
+    _check.index_vector("indices", indices)
+    if not isinstance(replace, bool):
+        raise ValueError(f"replace: expected True or False (got {replace!r})")
+    if cumulative is not None:
+        _check.shaped("cumulative", cumulative, [indices.numel()], (torch.float64,))
+    for name, table in (("indptr", indptr), ("indices", indices), ("cumulative", cumulative)):
+        if table is not None and table.device != where.device and not (where.is_cuda and table.is_pinned()):
+            expected = f"{where.device}" + ", or pinned host memory" * where.is_cuda
+            raise ValueError(f"{name}: expected a tensor on {expected} (got one on {table.device})")
+
+
+def check_fanout(fanout: object) -> None:
+    """Require a number of draws, or -1."""
+    if isinstance(fanout, bool) or not isinstance(fanout, int) or not -1 <= fanout < 2**31:
+        raise ValueError(f"fanout: expected a whole number from -1 to 2^31 - 1 (got {fanout!r})")
+
+
+def check_key(key: object) -> None:
+    """Require a whole number of any size."""
+    if isinstance(key, bool) or not isinstance(key, int):
+        raise ValueError(f"key: expected a whole number (got {key!r})")

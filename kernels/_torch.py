@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gnnkit.kernels import _check
+from gnnkit.kernels import _check, _mix
 from gnnkit.kernels._entries import rows_and_columns, widened
 from gnnkit.kernels._torch_attention import (
     gat_backward_dst,
@@ -20,7 +20,7 @@ from gnnkit.kernels._torch_attention import (
     gatv2_backward_src,
     gatv2_forward,
 )
-from gnnkit.kernels._torch_sample import GOLDEN, mix, relabel, sample_neighbors, shift
+from gnnkit.kernels._torch_sample import relabel, sample_hops, sample_neighbors
 
 __all__ = [
     "content_hash",
@@ -35,6 +35,7 @@ __all__ = [
     "gatv2_forward",
     "group_by",
     "relabel",
+    "sample_hops",
     "sample_neighbors",
     "sddmm",
     "sddmm_masked",
@@ -172,5 +173,5 @@ def group_by(keys: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
 
 def content_hash(words: Tensor, key: int) -> tuple[int, int]:
     """Two sums over the mixed words and their positions, modulo 2^64, as signed numbers."""
-    z = mix(words.long() + torch.arange(1, words.numel() + 1, device=words.device) * GOLDEN + key)
-    return int(z.sum()), int((shift(z, 32) * (z & 0xFFFFFFFF)).sum())
+    z = _mix.mix(words.long() + torch.arange(1, words.numel() + 1, device=words.device) * _mix.GOLDEN + key)
+    return int(z.sum()), int((_mix.shift(z, 32) * (z & 0xFFFFFFFF)).sum())

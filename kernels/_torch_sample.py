@@ -10,20 +10,8 @@ import torch
 from torch import Tensor
 
 from gnnkit.kernels import _check
-
-GOLDEN = -0x61C8864680B583EB  # 0x9E3779B97F4A7C15 as a signed number
-
-
-def shift(z: Tensor, bits: int) -> Tensor:
-    """``z >> bits`` of unsigned numbers."""
-    return (z >> bits) & ((1 << (64 - bits)) - 1)  # torch shifts the sign in
-
-
-def mix(z: Tensor) -> Tensor:
-    """The finaliser of SplitMix64, of int64 whose bits are an unsigned number's."""
-    for bits, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
-        z = (z ^ shift(z, bits)) * factor
-    return z ^ shift(z, 31)
+from gnnkit.kernels._by_hops import Batch, by_hops
+from gnnkit.kernels._mix import GOLDEN, mix, shift
 
 
 def sample_neighbors(
@@ -137,3 +125,21 @@ def relabel(local: Tensor, count: int, ids: Tensor) -> tuple[Tensor, Tensor]:
     new = unknown[first.sort().values]
     local[new] = torch.arange(count, count + len(new), dtype=torch.int32, device=ids.device)
     return local[ids].long(), new
+
+
+def sample_hops(
+    indptr: Tensor,
+    indices: Tensor,
+    seeds: Tensor,
+    fanouts: list[int],
+    keys: list[int],
+    replace: bool,
+    cumulative: Tensor | None,
+    local: Tensor,
+) -> Batch:
+    """Hop l draws ``fanouts[l]`` entries, by ``keys[l]``, of every node that hop l - 1 found, and numbers what is new.
+
+    Returns nodes, row, col, entries, the number of new nodes of the seeds and of each hop, of edges of each hop.
+    """
+    args = indptr, indices, seeds, fanouts, keys, replace, cumulative, local
+    return by_hops(sample_neighbors, relabel, *args)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from gnnkit.kernels import relabel, sample_neighbors
+from gnnkit import kernels
 
 _WORD = 2**64
 
@@ -44,23 +43,9 @@ def sample_hops(
     cumulative: Tensor | None = None,
     local: Tensor | None = None,
 ) -> Hops:
-    """Sample the neighbourhood of seeds: hop l draws ``fanouts[l]`` edges of every node that hop l - 1 found.
+    """Sample the neighbourhood of seeds: `gnnkit.kernels.sample_hops`, with a key for each hop made from one.
 
-    A seed that comes twice stays two nodes with draws of their own, as in PyG, so that the first rows of a batch are
-    the seeds as given; an edge from it comes from the first of them. A pure function of its arguments, on any thread.
-
-    Args:
-        indptr: ``[N + 1]`` int64 of a CSR sorted by destination.
-        indices: ``[E]`` int32 or int64, the source of each entry.
-        seeds: ``[S]`` int32 or int64, in ``[0, N)``.
-        fanouts: The number of edges a node, hop by hop; -1 takes all.
-        key: Any whole number; the draws depend on it and on the arguments alone.
-        replace: Whether an edge can be drawn again.
-        cumulative: ``[E]`` float64, running sums of weights within each row: draws proportional to weight.
-        local: ``[N]`` int32 full of -1, to reuse from batch to batch; it is left as it came. One call at a time.
-
-    Raises:
-        ValueError: A seed lies outside ``[0, N)``, or an argument is not of its kind.
+    The arguments are that function's; the result depends on them alone, on any thread.
 
     Example:
         >>> import torch
@@ -72,39 +57,9 @@ def sample_hops(
         >>> hops.entries.tolist(), hops.num_sampled_nodes, hops.num_sampled_edges
         ([2, 0, 1], [1, 1, 1], [1, 2])
     """
-    if local is None:
-        local = torch.full((len(indptr) - 1,), -1, dtype=torch.int32, device=seeds.device)
-    labels, first = relabel(local, 0, seeds)
-    known = [seeds]
-    try:
-        if len(first) < len(seeds):
-            local[first] = _first_positions(labels, len(first))
-        count, rows, cols, picked = len(seeds), [], [], []
-        for hop, fanout in enumerate(fanouts):
-            begin, frontier = count - len(known[-1]), known[-1]
-            starts, ends = indptr.index_select(0, frontier), indptr[1:].index_select(0, frontier)
-            pointers, entries, neighbors = sample_neighbors(
-                indices, starts, ends, fanout, hop_key(key, hop), replace=replace, cumulative=cumulative
-            )
-            row, new = relabel(local, count, neighbors)
-            col = torch.arange(begin, count, device=row.device)
-            cols.append(col.repeat_interleave(pointers.diff(), output_size=len(row)))
-            rows.append(row)
-            picked.append(entries)
-            known.append(new)
-            count += len(new)
-    finally:
-        for nodes in known:
-            local[nodes] = -1
-    empty = indptr[:0]
-    return Hops(
-        nodes=torch.cat([nodes.long() for nodes in known]),
-        row=torch.cat([empty, *rows]),
-        col=torch.cat([empty, *cols]),
-        entries=torch.cat([empty, *picked]),
-        num_sampled_nodes=[len(nodes) for nodes in known],
-        num_sampled_edges=[len(row) for row in rows],
-    )
+    keys = [hop_key(key, hop) for hop in range(len(fanouts))]
+    options = {"replace": replace, "cumulative": cumulative, "local": local}
+    return Hops(*kernels.sample_hops(indptr, indices, seeds, fanouts, keys, **options))
 
 
 def hop_key(key: int, hop: int) -> int:
@@ -113,9 +68,3 @@ def hop_key(key: int, hop: int) -> int:
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % _WORD
     z = (z ^ (z >> 27)) * 0x94D049BB133111EB % _WORD
     return z ^ (z >> 31)
-
-
-def _first_positions(labels: Tensor, num_labels: int) -> Tensor:
-    """Where each label comes first, as int32."""
-    positions = torch.arange(len(labels), device=labels.device)
-    return positions.new_full((num_labels,), len(labels)).scatter_reduce(0, labels, positions, "amin").int()
