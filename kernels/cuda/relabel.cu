@@ -16,19 +16,23 @@ __global__ void __launch_bounds__(256) claim(const I* ids, i64 count, unsigned* 
     if (id >= 0 && id < num_nodes) atomicMin(local + id, FIRST + (unsigned)i);
 }
 
-// marks[i] = 1 where an unknown id appears first, WRONG where an id is none or its label is not below `known`, else 0.
+// marks[i] = 1 where an unknown id appears first, else 0. WRONG where an id is none, its label is not below `known`, or
+// `local` had a negative number other than -1, which looks like the position of another id.
 template <class I>
 __global__ void __launch_bounds__(256)
     mark(const I* ids, i64 count, const unsigned* local, i64 num_nodes, i64 known, i64* marks) {
     i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
     i64 id = ids[i];
-    if (id < 0 || id >= num_nodes)
+    if (id < 0 || id >= num_nodes) {
         marks[i] = WRONG;
-    else if (local[id] < FIRST)
+        return;
+    }
+    i64 first = (i64)local[id] - FIRST;
+    if (first < 0)
         marks[i] = local[id] < known ? 0 : WRONG;
     else
-        marks[i] = local[id] == FIRST + (unsigned)i;
+        marks[i] = first < count && ids[first] == id ? first == i : WRONG;
 }
 
 // ranks: the running sums of marks, all ids being right.

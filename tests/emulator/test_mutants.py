@@ -67,7 +67,7 @@ MUTANTS: list[tuple[str, Probe, str, str]] = [
         "local[id] = FIRST + (unsigned)i < local[id] ? FIRST + (unsigned)i : local[id]",
     ),
     ("relabel.cu", probes.relabel, "id < num_nodes) atomicMin", "id <= num_nodes) atomicMin"),
-    ("relabel.cu", probes.relabel, "local[id] == FIRST + (unsigned)i", "1"),
+    ("relabel.cu", probes.relabel, "? first == i : WRONG", "? 1 : WRONG"),
     ("relabel.cu", probes.relabel, "if (first == i)", ""),
     ("relabel.cu", probes.relabel, "if (n < count)", "if (n <= count)"),
     ("relabel.cu", probes.relabel_past_31_bits, "(local + id,", "(local + (int)id,"),

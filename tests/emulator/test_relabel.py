@@ -66,3 +66,10 @@ def test_a_label_that_was_not_given_is_refused(machine: Machine) -> None:
     with pytest.raises(ValueError, match=r"^local: expected numbers below count = 2 \(got 7\)$"):
         _cupy.relabel(local, 2, torch.tensor([4, 0, 3]))
     assert local.tolist() == [-1, 0, -1, 7, -1]
+
+
+@pytest.mark.parametrize("other", [-(2**31), -(2**31) + 1])
+def test_a_negative_number_that_could_be_a_position_is_refused(machine: Machine, other: int) -> None:
+    local = torch.tensor([-1, 0, -1, other, -1], dtype=torch.int32)
+    with pytest.raises(ValueError, match=r"^local: expected -1 for ids that have no number \(got another negative"):
+        _cupy.relabel(local, 2, torch.tensor([4, 0, 1, 3]))
