@@ -67,9 +67,9 @@ class StoredGraph(PygGraphStore):  # type: ignore[misc]
         adjacencies: By edge type; the type of a homogeneous graph is None.
     """
 
-    def __init__(self, adjacencies: dict[EdgeType | None, Adjacency]) -> None:
+    def __init__(self, adjacencies: Mapping[Any, Adjacency]) -> None:
         super().__init__()
-        self.adjacencies = adjacencies
+        self.adjacencies = dict(adjacencies)
 
     def get_all_edge_attrs(self) -> list[EdgeAttr]:
         """One attribute an edge type, in the layout that is stored: CSC, PyG's word for sorted by destination."""
@@ -139,7 +139,7 @@ def as_pyg(
     if not isinstance(stores, Mapping):
         raise ValueError(f"stores: expected a dict of node types for typed edges (got {_name(stores)})")
     groups = {group: rows if isinstance(rows, Mapping) else {"x": rows} for group, rows in stores.items()}
-    return StoredFeatures(_tables(groups, _sizes(adj))), StoredGraph(dict(adj))
+    return StoredFeatures(_tables(groups, _sizes(adj))), StoredGraph(adj)
 
 
 def _tables(groups: Mapping[Any, Mapping[str, Any]], sizes: Mapping[Any, int]) -> dict[tuple[Any, str], FeatureStore]:

@@ -80,7 +80,7 @@ class DiskRows:
 
     def _read_again(self, ids: Tensor, out: Tensor, order: Tensor | None) -> None:
         """Say why a row cannot be read; where it was for a moment only, nothing is wrong."""
-        target = memoryview(out.view(-1).view(torch.uint8).numpy())
+        target = out.view(-1).view(torch.uint8).numpy().data
         for k, row in enumerate(ids.tolist()):
             place, got = self.begin + row * self.row_bytes, 0
             slot = (k if order is None else int(order[k])) * self.row_bytes
@@ -115,7 +115,7 @@ def _buffer(nbytes: int) -> int:
 
 def predicted_read_bytes(ids: Tensor, row_bytes: int, begin: int = 0, page: int = PAGE) -> int:
     """Bytes that a disk gives for rows ``ids``: the pages that they lie in, each once, times ``page``; O(K log K)."""
-    rows = ids.to(torch.int64).unique()
+    rows: Tensor = torch.unique(ids.to(torch.int64))
     if len(rows) == 0 or row_bytes == 0:
         return 0
     first = (begin + rows * row_bytes).div(page, rounding_mode="floor")

@@ -28,7 +28,7 @@ class _Registration:
     def __init__(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
         address, nbytes = storage.data_ptr(), storage.nbytes()
-        _checked(torch.cuda.cudart().cudaHostRegister(address, nbytes, _PORTABLE), f"pinning {nbytes} bytes")
+        _checked(_runtime().cudaHostRegister(address, nbytes, _PORTABLE), f"pinning {nbytes} bytes")
         self.devices: set[torch.device] = set()
         # the storage is an argument to outlive its registration; at exit the call is made too
         weakref.finalize(self, _unregister, storage, self.devices, os.getpid())
@@ -134,7 +134,8 @@ class Pinned:
         self.close()
 
     def __reduce__(self) -> tuple[type[Pinned], tuple[Tensor]]:
-        if not self.tensor.is_shared():  # sending it would move it to shared memory, from under the registration
+        # sending it would move it to shared memory, from under the registration
+        if not self.tensor.is_shared():  # type: ignore[no-untyped-call]
             raise ValueError(
                 "Pinned: expected a tensor that was in shared memory before it was pinned, to send it to another "
                 "process (got one that was not)"
@@ -162,7 +163,11 @@ def _unregister(storage: torch.UntypedStorage, devices: set[torch.device], proce
     if os.getpid() == process:
         for device in devices:
             torch.cuda.synchronize(device)
-        _checked(torch.cuda.cudart().cudaHostUnregister(storage.data_ptr()), f"unpinning {storage.nbytes()} bytes")
+        _checked(_runtime().cudaHostUnregister(storage.data_ptr()), f"unpinning {storage.nbytes()} bytes")
+
+
+def _runtime() -> Any:
+    return torch.cuda.cudart()  # type: ignore[no-untyped-call]
 
 
 def _checked(status: Any, what: str) -> None:

@@ -148,7 +148,7 @@ def _write(sink: _Sink, chunks: Iterator[Tensor], dtype: torch.dtype | None, sha
     num_rows, row_shape = 0, None if shape is None else shape[1:]
     for chunk in chunks:
         num_rows, row_shape, dtype = num_rows + len(chunk), chunk.shape[1:], chunk.dtype
-        sink.add(memoryview(chunk.view(-1).view(torch.uint8).numpy()))
+        sink.add(chunk.view(-1).view(torch.uint8).numpy().data)
     if row_shape is None or dtype is None:
         raise ValueError("rows: expected at least one chunk, or shape and dtype (got none)")
     found = torch.Size([num_rows, *row_shape])
