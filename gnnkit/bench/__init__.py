@@ -3,6 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from gnnkit.bench._inputs import FeaturesConfig, LoaderConfig
 from gnnkit.bench._models import MODELS, ModelConfig
 from gnnkit.bench._recipes import BenchConfig, recipe
 from gnnkit.bench._run import Progress, run_benchmark
@@ -18,6 +19,8 @@ __all__ = [
     "recipe",
     "BenchConfig",
     "ModelConfig",
+    "LoaderConfig",
+    "FeaturesConfig",
     "MODELS",
     "RunRecord",
     "read_run",

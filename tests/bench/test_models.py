@@ -133,6 +133,12 @@ def test_a_shape_out_of_range_is_a_value_error_that_names_it(changes: dict[str, 
 @pytest.mark.parametrize("dataset", [name for name in names() if card(name).metric in METRICS])
 @pytest.mark.parametrize("model", MODELS)
 def test_there_is_a_recipe_for_every_pair_that_fits(dataset: str, model: str) -> None:
+    if card(dataset).node_type is not None:
+        with pytest.raises(
+            ValueError, match=rf"^{dataset}: expected nodes of one type, .+ \(got classes on 'paper'\)$"
+        ):
+            recipe(dataset, model)
+        return
     if card(dataset).task != "node_classification" and not MODELS[model].for_graphs:
         with pytest.raises(ValueError, match="model: expected one of"):
             recipe(dataset, model)
