@@ -57,14 +57,11 @@ def test_a_killed_sampled_run_continues_to_the_numbers_of_an_unbroken_one(tmp_pa
     settings = (*SAMPLED, "train.checkpoint_every=2")
     unbroken = bench(tmp_path / "unbroken", model, overrides=settings)
 
-    class Killed(Exception):
-        pass
-
     def kill(seed: int, row: dict[str, float]) -> None:
         if (seed, row["epoch"]) == (1, 4):
-            raise Killed
+            raise KeyboardInterrupt
 
-    with pytest.raises(Killed):
+    with pytest.raises(KeyboardInterrupt):
         bench(tmp_path / "killed", model, overrides=settings, progress=Progress(epoch=kill))
     torch.rand(3)
     assert scores(bench(tmp_path / "killed", model, overrides=settings)) == scores(unbroken)
