@@ -153,7 +153,8 @@ def test_the_disk_reads_what_was_predicted(tmp_path: Path, direct: bool, every: 
         after = read_bytes()
         if before is None or after is None or after == before:
             pytest.skip("the system does not count what the disk reads, or the files are in memory")
-        assert after - before == store.predicted_read_bytes(ids)
+        # the process may read a page of a library meanwhile, or the system keep one that it was told to drop
+        assert after - before == pytest.approx(store.predicted_read_bytes(ids), rel=0.1)
 
 
 # ------------------------------------------------------------------ processes and threads
