@@ -40,7 +40,7 @@ def test_it_passes_and_every_control_is_caught(
         ({"lru": 50.1}, "lru serves more than the optimum"),
         ({"lookahead_8_victim": 50.1}, "lookahead_8_victim serves more than the optimum"),
         ({"hybrid_8": 42.0}, "hybrid_8 below 85% of the optimum"),
-        ({"degree": 49.0}, "hybrid_8 not above the better score"),
+        ({"degree": 49.0}, "hybrid_8 not above the better static policy"),
     ],
 )
 def test_whatever_is_not_as_claimed_is_said(claim: ModuleType, changed: dict[str, float], said: str) -> None:

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -66,6 +66,7 @@ def test_lookahead_without_a_window_is_lru(case: tuple[Trace, int, Tensor]) -> N
 
 
 @pytest.mark.parametrize("policy", POLICIES)
+@settings(max_examples=50)
 @given(case=zipf(), share=st.sampled_from([0.0, 0.25, 1.0]), window=st.sampled_from(WINDOWS))
 def test_no_policy_serves_more_than_belady(
     policy: str, case: tuple[Trace, int, Tensor], share: float, window: int
@@ -75,6 +76,7 @@ def test_no_policy_serves_more_than_belady(
 
 
 @pytest.mark.parametrize("policy", ["lru", "degree", "pagerank"])
+@settings(max_examples=25)
 @given(case=zipf())
 def test_a_larger_cache_never_serves_less_where_the_order_of_rows_does_not_depend_on_its_size(
     policy: str, case: tuple[Trace, int, Tensor]
@@ -85,6 +87,7 @@ def test_a_larger_cache_never_serves_less_where_the_order_of_rows_does_not_depen
 
 
 @pytest.mark.parametrize("policy", POLICIES)
+@settings(max_examples=25)
 @given(case=zipf())
 def test_a_cache_of_the_whole_table_misses_first_reads_only(policy: str, case: tuple[Trace, int, Tensor]) -> None:
     trace, _, scores = case
