@@ -37,7 +37,7 @@ class SampledNodeClassification:
         fanout: Neighbours a node, nearest hop first; -1 for all.
         batch_size: Training nodes of a step, at the most.
         evaluator: ``evaluator(y_true, y_pred)`` in place of the metric's own formula.
-        device: Where steps are computed.
+        device: Where steps are computed, and on a GPU also sampled.
         num_workers: Sampling threads.
         prefetch: Steps made ahead, a thread.
         window: Steps ahead that a store which announces is told of.
@@ -67,7 +67,7 @@ class SampledNodeClassification:
         scored: FeatureStore | None = None,
         scratch: Path | None = None,
     ) -> None:
-        from gnnkit.data import NeighborLoader, as_pyg  # and PyG with them
+        from gnnkit.data import NeighborLoader, NeighborSampler, as_pyg  # and PyG with them
 
         num_nodes = adj.num_dst
         if len(features.shape) != 2 or features.shape[0] != num_nodes or not features.dtype.is_floating_point:
@@ -86,10 +86,14 @@ class SampledNodeClassification:
         self.metric = metric_named(metric, evaluator)
         self._scored, self._scratch = features if scored is None else scored, scratch
         num_steps = -(-split.train.numel() // batch_size)
+        graph = as_pyg(features, adj)
+        # where a GPU trains it also samples, and asks for the rows: it can read pinned ones by itself
+        sampler = NeighborSampler(graph, list(fanout), device=None if self.device.type == "cpu" else self.device)
         self.loader = NeighborLoader(
-            as_pyg(features, adj),
+            graph,
             list(fanout),
             input_nodes=split.train,
+            neighbor_sampler=sampler,
             batch_size=-(-split.train.numel() // num_steps),
             shuffle=True,
             num_workers=num_workers,
