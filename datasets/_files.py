@@ -16,6 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from gnnkit.datasets._card import Card
 from gnnkit.datasets._root import cache_dir
 
@@ -80,7 +82,7 @@ def fetch(
         else:
             scratch.rename(folder)
     except Exception as error:  # whatever the network library raises
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        reason = _line(error)
         raise FileNotFoundError(
             f"{name}: expected raw files in {folder} (got none, and the download failed: {reason}); "
             f"where there is a network run: {hint}"
@@ -166,7 +168,7 @@ def check_totals(name: str, dataset: Any, card: Card, folder: Path) -> None:
             sum(graph.num_edges for graph in dataset),
         )
     except Exception as error:  # tables of rows that do not belong together
-        totals = f"{type(error).__name__}: {error}".splitlines()[0]
+        totals = _line(error)
     if totals != expected:
         raise ValueError(
             f"{name}: expected {expected} graphs, nodes and edges in {folder}; remove the folder to download it "
@@ -209,6 +211,19 @@ def kept(label: str, source_digest: str, make: Callable[[Path], Any], read: Call
     return made
 
 
+def save(content: Any, path: Path) -> None:
+    """Write tensors and plain values with torch.
+
+    Raises:
+        OSError: They could not be written; torch does not say why.
+    """
+    try:
+        torch.save(content, path)
+    except RuntimeError as error:
+        free = shutil.disk_usage(path.parent).free
+        raise OSError(f"{path}: expected to write it (got {free:,} bytes of free space and: {_line(error)})") from error
+
+
 def processed(
     cls: type,
     label: str,
@@ -230,7 +245,7 @@ def processed(
         except OSError:  # no room, no permission
             raise
         except Exception as error:  # whatever damaged bytes lead to
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            reason = _line(error)
             place = f" below {kwargs['root']}" if "root" in kwargs else ""
             raise ValueError(
                 f"{label}: expected whole raw files{place}; remove them to download them again (got {reason})"
@@ -239,6 +254,10 @@ def processed(
         return dataset
 
     return kept(label, source_digest, make, lambda folder: _located(cls, folder)(**kwargs))
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _located(cls: type, folder: Path) -> type:

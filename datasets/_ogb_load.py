@@ -20,6 +20,7 @@ from gnnkit.datasets._ogb_features import drop, in_memory, stores, to_files
 from gnnkit.datasets._ogb_raw import Options, Raw, read_plain
 from gnnkit.datasets._ogb_split import plain_name, read_split
 from gnnkit.datasets._ogb_typed import read_typed
+from gnnkit.datasets._root import cache_dir
 
 __all__ = ["CARDS", "PREFIXES", "card", "load"]
 
@@ -81,7 +82,7 @@ def _read(meta: dict[str, Any], folder: Path, digest: str, facts: Card, mapped: 
         if mapped:
             drop(found)
         split = read_split(folder / "split" / plain_name(str(meta["split"])), kind, typed)
-        torch.save({"raw": vars(found), "split": split}, target / "content.pt")
+        _files.save({"raw": vars(found), "split": split}, target / "content.pt")
         return found, split, None
 
     def again(target: Path) -> tuple[Raw, dict[str, Any], Any]:
@@ -110,12 +111,14 @@ def _explained(name: str, folder: Path, search: bool = False) -> Iterator[None]:
     except Exception as error:  # gzip, zlib, zipfile, pickle, pandas and ogb each raise kinds of their own
         if str(error).startswith((f"{name}:", "dataset:")):
             raise
-        first = error.__cause__ or error
-        reason = " ".join(f"{type(first).__name__}: {first}".split())
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         if isinstance(error, FileNotFoundError):
             raise FileNotFoundError(f"{name}: expected all of OGB's files in {folder} (got {reason})") from error
         if isinstance(error, PermissionError):
             raise PermissionError(f"{name}: expected files that this user may read (got {reason})") from error
+        if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
+            places = f"to read below {folder} and to write below {cache_dir()}"
+            raise OSError(f"{name}: expected {places} (got {reason})") from error
         damaged = _damaged(folder) if search else None
         where = f"a damaged {damaged}: " if damaged else ""
         raise ValueError(f"{name}: expected whole files of OGB in {folder} (got {where}{reason})") from error

@@ -117,7 +117,7 @@ def papers100m(folder: Path, nodes: int = 40, edges: int = 90, fortran: bool = F
     edge_index = rng().integers(0, nodes, (2, edges))
     tables = {
         "edge_index": np.asfortranarray(edge_index) if fortran else edge_index,
-        "node_feat": rng(1).normal(size=(nodes, 128)).astype(np.float32),
+        "node_feat": rng(1).standard_normal((nodes, 128), dtype=np.float32),
         "node_year": rng(2).integers(1900, 2020, (nodes, 1)),
         "num_nodes_list": np.array([nodes]),
         "num_edges_list": np.array([edges]),
