@@ -39,6 +39,9 @@ from gnnkit.kernels import (
     gather_rows,
     gatv2_attention,
     group_by,
+    relabel,
+    sample_hops,
+    sample_neighbors,
     sddmm,
     segment_matmul,
     segment_reduce,
@@ -235,6 +238,48 @@ def make_group_by(draw: Draw) -> Args:
     num_groups = draw(st.integers(1, 6))
     keys = torch.tensor(draw(st.lists(st.integers(0, num_groups - 1), min_size=2, max_size=8)))
     return {"keys": keys.to(draw(st.sampled_from([torch.int32, torch.int64]))), "num_groups": num_groups}
+
+
+def make_sample_neighbors(draw: Draw) -> Args:
+    indptr, indices, *_ = draw_graph(draw)
+    return {
+        "indices": indices.to(draw(st.sampled_from([torch.int32, torch.int64]))),
+        "starts": indptr[:-1].clone(),
+        "ends": indptr[1:].clone(),
+        "fanout": draw(st.integers(-1, 3)),
+        "key": draw(st.integers(0, 2**64)),
+        "replace": draw(st.booleans()),
+        "cumulative": draw(st.sampled_from([None, torch.arange(1.0, len(indices) + 1, dtype=torch.float64)])),
+    }
+
+
+def make_relabel(draw: Draw) -> Args:
+    size = draw(st.integers(2, 6))
+    local = torch.full((size,), -1, dtype=torch.int32)
+    local[draw(st.integers(0, size - 1))] = 0
+    ids = torch.tensor(draw(st.lists(st.integers(0, size - 1), min_size=1, max_size=8)))
+    return {"local": local, "count": 1, "ids": ids.to(draw(st.sampled_from([torch.int32, torch.int64])))}
+
+
+def call_relabel(local: Any, count: Any, ids: Any) -> tuple[Tensor, Tensor]:
+    """Relabel in a table of this call's own, which is written."""
+    return relabel(local.clone() if isinstance(local, Tensor) and local.is_contiguous() else local, count, ids)
+
+
+def make_sample_hops(draw: Draw) -> Args:
+    indptr, indices, _, num_nodes = draw_graph(draw)
+    hops = draw(st.integers(1, 3))
+    seeds = torch.tensor(draw(st.lists(st.integers(0, num_nodes - 1), min_size=1, max_size=4)))
+    return {
+        "indptr": indptr,
+        "indices": (indices % num_nodes).to(draw(st.sampled_from([torch.int32, torch.int64]))),
+        "seeds": seeds.to(draw(st.sampled_from([torch.int32, torch.int64]))),
+        "fanouts": draw(st.lists(st.integers(-1, 3), min_size=hops, max_size=hops)),
+        "keys": draw(st.lists(st.integers(0, 2**64), min_size=hops, max_size=hops)),
+        "replace": draw(st.booleans()),
+        "cumulative": draw(st.sampled_from([None, torch.arange(1.0, len(indices) + 1, dtype=torch.float64)])),
+        "local": torch.full((num_nodes,), -1, dtype=torch.int32),
+    }
 
 
 def make_transpose_csr(draw: Draw) -> Args:
@@ -660,6 +705,102 @@ def count_breakages(name: str) -> dict[str, Breakage]:
     }
 
 
+NOT_WHOLE = st.sampled_from([2.5, "3", None, [3], True, torch.tensor(3)])
+NOT_FANOUT = st.one_of(NOT_WHOLE, st.integers(-9, -2), st.integers(2**31, 2**70))
+NOT_BOOL = st.sampled_from([None, 0, 1, "yes", torch.tensor(True)])
+
+
+def instead(name: str, values: st.SearchStrategy[Any]) -> Breakage:
+    return lambda draw, args: {name: draw(values)}
+
+
+def table_breakages() -> dict[str, Breakage]:
+    """What is wrong with a table of sources, weights and how to draw from them."""
+    return {
+        **off("indices"),
+        "indices elsewhere": altered("indices", elsewhere),
+        "replace no choice": instead("replace", NOT_BOOL),
+        "cumulative of another length": lambda draw, args: {
+            "cumulative": torch.ones(len(args["indices"]) + draw(SIZES), dtype=torch.float64)
+        },
+        "cumulative of another float": lambda draw, args: {"cumulative": torch.ones(len(args["indices"]))},
+        "cumulative no tensor": lambda draw, args: {"cumulative": draw(FOREIGN.filter(lambda v: v is not None))},
+    }
+
+
+def sample_neighbors_breakages() -> dict[str, Breakage]:
+    whole = {f"{name} of 32 bits": altered(name, as_dtype(torch.int32)) for name in ("starts", "ends")}
+    lengths = {f"{name} too few": altered(name, lambda draw, v: v[:-1]) for name in ("starts", "ends")}
+    return {
+        **table_breakages(),
+        **off("starts"),
+        **off("ends"),
+        **whole,
+        **lengths,
+        "starts elsewhere": altered("starts", elsewhere),
+        "starts negative": one_entry("starts", lambda draw, args: -draw(SIZES)),
+        "starts behind ends": one_entry("starts", lambda draw, args: int(args["ends"].max()) + draw(SIZES)),
+        "ends beyond the entries": one_entry("ends", lambda draw, args: len(args["indices"]) + draw(SIZES)),
+        "ends at the end of 64 bits": one_entry("ends", lambda draw, args: 2**63 - 1),
+        "fanout no number of draws": instead("fanout", NOT_FANOUT),
+        "key no whole number": instead("key", NOT_WHOLE),
+    }
+
+
+def relabel_breakages() -> dict[str, Breakage]:
+    return {
+        **id_breakages("ids", lambda args: len(args["local"])),
+        "ids elsewhere": altered("ids", elsewhere),
+        **{name: breakage for name, breakage in off("local").items() if "dtype" not in name},
+        "local of another dtype": altered("local", as_dtype(torch.int64, torch.int16, torch.float32)),
+        "local with strides": altered("local", lambda draw, v: torch.stack([v, v], dim=1)[:, 0]),
+        "local of another count": lambda draw, args: {"ids": args["local"].argmax()[None], "count": 0},
+        "count negative": instead("count", st.integers(-9, -1)),
+        "count no whole number": instead("count", NOT_WHOLE),
+        "count beyond 31 bits": instead("count", st.integers(2**31 - 1, 2**40)),
+    }
+
+
+def sample_hops_breakages() -> dict[str, Breakage]:
+    def one_of_list(name: str, values: st.SearchStrategy[Any]) -> Breakage:
+        return lambda draw, args: {name: [*args[name][:-1], draw(values)]}
+
+    def inner(wrong: Callable[[Draw, Args], int]) -> Breakage:
+        def breakage(draw: Draw, args: Args) -> Args:
+            indptr = args["indptr"].clone()
+            indptr[1:] = wrong(draw, args)  # the row of the seed below
+            return {"indptr": indptr, "seeds": torch.tensor([0])}
+
+        return breakage
+
+    return {
+        **table_breakages(),
+        **id_breakages("seeds", lambda args: len(args["indptr"]) - 1),
+        "seeds elsewhere": altered("seeds", elsewhere),
+        **off("indptr"),
+        "indptr empty": altered("indptr", lambda draw, v: v[:0]),
+        "indptr of 32 bits": altered("indptr", as_dtype(torch.int32)),
+        "indptr ending late": inner(lambda draw, args: len(args["indices"]) + draw(SIZES)),
+        "indptr falling": inner(lambda draw, args: -draw(SIZES)),
+        "indices beyond the nodes": lambda draw, args: {
+            "indices": torch.full_like(args["indices"], len(args["indptr"]) - 2 + draw(SIZES)),
+            "seeds": torch.tensor([0]),
+            "fanouts": [-1] * len(args["fanouts"]),
+        },
+        "fanouts no list": instead("fanouts", st.sampled_from([None, 3, "3", torch.tensor([3])])),
+        "fanouts too many": lambda draw, args: {"fanouts": [*args["fanouts"], 1]},
+        "fanouts with none": one_of_list("fanouts", NOT_FANOUT),
+        "keys no list": instead("keys", st.sampled_from([None, 3, "3", torch.tensor([3])])),
+        "keys too few": lambda draw, args: {"keys": args["keys"][:-1]},
+        "keys with none": one_of_list("keys", NOT_WHOLE),
+        "local of another length": altered("local", lambda draw, v: v[:-1]),
+        "local of another dtype": altered("local", as_dtype(torch.int64, torch.float32)),
+        "local elsewhere": altered("local", elsewhere),
+        "local with strides": altered("local", lambda draw, v: torch.stack([v, v], dim=1)[:, 0]),
+        "local no tensor": lambda draw, args: {"local": draw(FOREIGN.filter(lambda v: v is not None))},
+    }
+
+
 HAS_DGL = find_spec("dgl") is not None
 
 SURFACES: dict[str, Surface] = {
@@ -689,6 +830,9 @@ SURFACES: dict[str, Surface] = {
         | count_breakages("num_groups")
         | {"num_groups too small": lambda draw, args: {"num_groups": draw(st.integers(0, int(args["keys"].max())))}},
     ),
+    "sample_neighbors": Surface("kernels", make_sample_neighbors, sample_neighbors, sample_neighbors_breakages()),
+    "relabel": Surface("kernels", make_relabel, call_relabel, relabel_breakages()),
+    "sample_hops": Surface("kernels", make_sample_hops, sample_hops, sample_hops_breakages()),
     "transpose_csr": Surface(
         "kernels",
         make_transpose_csr,
