@@ -3,8 +3,8 @@
 One `NeighborLoader` with two sampling threads goes through 10,000 batches; iterators are abandoned half-way 100 times;
 errors are thrown inside the sampler, the feature store and the transform, 50 times each; a child process in the middle
 of its batches gets SIGINT, as by Ctrl-C, with threads and without. After each of them the process has the threads, open
-files and pinned memory that it had before, and its resident memory does not grow: at most 8 MiB over 8,000 batches, a
-thousandth of what these batches hold. Threads are the system's (/proc/self/task), so those of OpenMP count too.
+files and pinned memory that it had before, and its resident memory does not grow: at most 8 MiB over 8,000 batches.
+Threads are the system's (/proc/self/task), so those of OpenMP count too.
 
 Control: the same check over 10 iterators whose closing is broken on purpose has to report what they leave.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -40,12 +41,15 @@ class Buffers:
         self.keep = keep
         self._pieces: list[np.ndarray[tuple[int], np.dtype[np.uint8]]] = []
         self._lock = threading.Lock()
+        self._pid = os.getpid()
 
     def take(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Return an uninitialised tensor on the CPU, nobody else's for as long as it or a view of it lives."""
         num_bytes = math.prod(shape) * dtype.itemsize
         if num_bytes < _SMALLEST:
             return torch.empty(tuple(shape), dtype=dtype)
+        if self._pid != os.getpid():  # a fork's copy of the lock may be held for ever by a thread that it has not
+            self._lock, self._pieces, self._pid = threading.Lock(), [], os.getpid()
         with self._lock:
             piece = self._free_piece(num_bytes)
             offset = -piece.ctypes.data % _ALIGNMENT

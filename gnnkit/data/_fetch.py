@@ -82,11 +82,11 @@ class Fetcher:
                 batch[node_type].num_nodes = len(nodes)
             for attr in graph.get_all_edge_attrs():
                 if attr.edge_type in out.row:
-                    ends = out.row[attr.edge_type], out.col[attr.edge_type]
-                    batch[attr.edge_type].edge_index = torch.stack(ends)
+                    edge_index = self._edge_index(out.row[attr.edge_type], out.col[attr.edge_type])
+                    batch[attr.edge_type].edge_index = edge_index
         else:
             batch.num_nodes = len(out.node)
-            batch.edge_index = torch.stack([out.row, out.col])
+            batch.edge_index = self._edge_index(out.row, out.col)
         if isinstance(features, StoredFeatures):
             return batch
         wanted = [attr for attr in features.get_all_tensor_attrs() if not isinstance(attr.group_name, tuple)]
@@ -107,10 +107,13 @@ class Fetcher:
     def _filter_edges(self, store: Any, into: Any, row: Tensor, col: Tensor, edge: Tensor | None) -> None:
         for name, value in store.items():
             if name == "edge_index":
-                into.edge_index = torch.stack([row, col])
+                into.edge_index = self._edge_index(row, col)
             elif store.is_edge_attr(name):
                 dim = store._parent().__cat_dim__(name, value, store)
                 into[name] = None if edge is None else self._select(value, edge, dim)
+
+    def _edge_index(self, row: Tensor, col: Tensor) -> Tensor:
+        return torch.stack([row, col], out=self._out((2, len(row)), row.dtype, row.device))
 
     def _select(self, value: Any, ids: Tensor, dim: int) -> Any:
         """Rows of an attribute: on the device of the ids where they lie in a plain table, else as PyG reads them."""

@@ -35,6 +35,13 @@ def graph() -> Data:
     )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _compiled() -> None:
+    """Compile the loops before threads do: an iterator does not wait for ever for one that compiles."""
+    for options in ({}, {"disjoint": True}):
+        list(NeighborLoader(graph(), [2], batch_size=300, prefetch=0, **options))
+
+
 def tensors(batch: Any) -> dict[str, Tensor]:
     return {name: value for name, value in batch.to_dict().items() if isinstance(value, Tensor)}
 
@@ -77,7 +84,7 @@ def test_ours_gives_what_pygs_gives(options: dict[str, Any]) -> None:
     assert len(ours) == len(theirs) == 4
     assert_of(next(iter(ours)), data)
     # the same attributes; the draws differ, since ours have a key a batch
-    assert next(iter(ours)).keys() == next(iter(theirs)).keys()
+    assert set(next(iter(ours)).keys()) == set(next(iter(theirs)).keys())
     torch.manual_seed(3)
     mine = ours([4, 2, 0])
     torch.manual_seed(3)
@@ -120,7 +127,7 @@ def test_pygs_example_with_one_import_changed() -> None:
             x_all = torch.cat(rows)
         full = convs[1](convs[0](data.x, data.edge_index).relu(), data.edge_index)
     torch.testing.assert_close(x_all, full, rtol=1e-4, atol=1e-5)
-    assert threading.active_count() == 1
+    assert not [thread for thread in threading.enumerate() if thread.name == "gnnkit-loader"]
 
 
 # ------------------------------------------------------------------ seeds, threads, prefetch
