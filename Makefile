@@ -57,6 +57,7 @@ claims: install
 peers: $(PEERS_VENV)/.ready
 	$(PEERS_VENV)/bin/python benchmarks/peers.py
 	$(PEERS_VENV)/bin/python benchmarks/claims/spmm_forward.py --graphs "power law 170k / 2.3M"
+	$(PEERS_VENV)/bin/python benchmarks/claims/sampler.py --graphs "power law 170k / 2.3M"
 
 $(PEERS_VENV)/.ready: pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv $(PEERS_VENV)

@@ -26,11 +26,12 @@ def sample_hops(
 ) -> Batch:
     """See `gnnkit.kernels._torch_sample.sample_hops`."""
     if cumulative is not None:
-        args = indptr, indices, seeds, fanouts, keys, replace, cumulative, local
-        return by_hops(sample_neighbors, relabel, *args)
+        given = indptr, indices, seeds, fanouts, keys, replace, cumulative, local
+        return by_hops(sample_neighbors, relabel, *given)
     pointers, columns, numbers = array(indptr), array(indices), local.numpy()
     nodes = array(seeds.long())
-    row = col = entries = np.empty(SLACK, dtype=np.int64)
+    row: Any = np.empty(SLACK, dtype=np.int64)
+    col = entries = row
     num_nodes, num_edges = [len(nodes)], []
     begin = used = 0
     found = np.array([len(nodes), 0])  # how many nodes are known, and what was no node
@@ -58,8 +59,8 @@ def sample_hops(
             num_edges.append(more)
     finally:
         _loops_hops.forget(numbers, nodes[: found[0]])
-    edges = (torch.from_numpy(values[:used]) for values in (row, col, entries))
-    return torch.from_numpy(nodes[: found[0]].copy()), *edges, num_nodes, num_edges
+    row, col, entries = (torch.from_numpy(values[:used]) for values in (row, col, entries))
+    return torch.from_numpy(nodes[: found[0]].copy()), row, col, entries, num_nodes, num_edges
 
 
 def _grown(values: Any, used: int, more: int) -> Any:

@@ -119,7 +119,7 @@ def relabel(local: Tensor, count: int, ids: Tensor) -> tuple[Tensor, Tensor]:
     _check.ids("ids", ids, local.numel())
     _check.labels(local, count, ids)
     unknown = ids[local[ids] < 0]
-    values, which = unknown.unique(return_inverse=True)
+    values, which = unknown.unique(return_inverse=True)  # type: ignore[no-untyped-call]
     appearance = torch.arange(len(unknown), device=ids.device)
     first = appearance.new_full((len(values),), len(unknown)).scatter_reduce(0, which, appearance, "amin")
     new = unknown[first.sort().values]

@@ -58,8 +58,10 @@ def sample_hops(
         ([2, 0, 1], [1, 1, 1], [1, 2])
     """
     keys = [hop_key(key, hop) for hop in range(len(fanouts))]
-    options = {"replace": replace, "cumulative": cumulative, "local": local}
-    return Hops(*kernels.sample_hops(indptr, indices, seeds, fanouts, keys, **options))
+    sampled = kernels.sample_hops(
+        indptr, indices, seeds, fanouts, keys, replace=replace, cumulative=cumulative, local=local
+    )
+    return Hops(*sampled)
 
 
 def hop_key(key: int, hop: int) -> int:

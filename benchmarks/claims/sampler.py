@@ -1,0 +1,230 @@
+"""Claim: whole mini-batches, sampled and numbered, beside PyG's sampler on torch-sparse and DGL's.
+
+Graphs: a power law of ogbn-arxiv's size, and one of a quarter of ogbn-products' nodes and edges. A batch is the
+neighbourhood of 1024 nodes, 15, 10 and 5 edges a node hop by hop: nodes, edges by their numbers in the batch, and edge
+ids. DGL's blocks draw anew, at every hop, for all nodes found so far, so its batches hold more edges: the thresholds
+are for the time per edge, and the time per batch stands beside it.
+
+At two threads ours and torch-sparse sample a batch a thread. Of DGL the fastest of its switches counts: ids of 32 or
+64 bits, fused or not, two OpenMP threads a batch or a batch a thread. Before anything is timed every batch of ours is
+checked: its edges exist, none is drawn twice, and every node has as many as its fan-out says. The peers are in the
+environment that ``make peers`` makes, which runs this script.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+
+from gnnkit import Adjacency
+from gnnkit.data._hops import Hops, sample_hops
+from gnnkit.datasets.synthetic import power_law
+from gnnkit.interop import import_dgl
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from _harness import interleave
+from _rows import Claim, show, write
+
+GRAPHS = {"power law 170k / 2.3M": (170_000, 2_300_000), "power law 612k / 15.5M": (612_257, 15_460_000)}
+FANOUTS = [15, 10, 5]
+BATCH, BATCHES = 1024, 4  # nodes a batch; batches a repetition, which two threads share
+MIN_VS = {"torch_sparse": 2.0, "dgl": 1.0}
+MIN_SCALING = 0.85  # of memcpy's own
+COPY_BYTES = 64 * 2**20
+
+Sample = Callable[[int, int], Any]  # thread, batch -> what a loader needs
+Case = Callable[[], object]
+POOL = ThreadPoolExecutor(2)
+
+
+class Problem:
+    """A graph, its batches, and who samples them."""
+
+    def __init__(self, name: str) -> None:
+        num_nodes, num_edges = GRAPHS[name]
+        self.adj = Adjacency.from_edge_index(power_law(num_nodes, num_edges), num_nodes=num_nodes)
+        rng = torch.Generator().manual_seed(0)
+        self.seeds = [torch.randperm(num_nodes, generator=rng)[:BATCH] for _ in range(BATCHES)]
+
+    def ours(self, replace: bool = False) -> Sample:
+        adj = self.adj
+        local = [torch.full((adj.num_nodes,), -1, dtype=torch.int32) for _ in range(2)]
+
+        def sample(thread: int, batch: int) -> Hops:
+            seeds = self.seeds[batch]
+            return sample_hops(adj.indptr, adj.indices, seeds, FANOUTS, batch, replace=replace, local=local[thread])
+
+        return sample
+
+    def torch_sparse(self) -> Sample:
+        """The call that PyG's NeighborSampler makes."""
+        import_module("torch_sparse")
+        indptr, indices = self.adj.indptr, self.adj.indices.long()  # it takes no others
+        call = torch.ops.torch_sparse.neighbor_sample
+        return lambda thread, batch: call(indptr, indices, self.seeds[batch], FANOUTS, False, True)
+
+    @cached_property
+    def dgl_graphs(self) -> dict[torch.dtype, Any]:
+        graphs = {}
+        for dtype in (torch.int32, torch.int64):
+            ends = (t.to(dtype) for t in self.adj.to_edge_index())
+            graphs[dtype] = import_dgl().graph(tuple(ends), num_nodes=self.adj.num_nodes).formats(["csc"])
+            graphs[dtype].create_formats_()
+        return graphs
+
+    def dgl(self, dtype: torch.dtype, fused: bool = False, omp: int = 1) -> Sample:
+        module, graph, seeds = import_dgl(), self.dgl_graphs[dtype], [seeds.to(dtype) for seeds in self.seeds]
+        # one a thread: the fused form keeps a table between calls
+        samplers = [module.dataloading.NeighborSampler(FANOUTS[::-1], fused=fused) for _ in range(2)]
+
+        def sample(thread: int, batch: int) -> Any:
+            module.utils.set_num_threads(omp)  # those of the calling thread
+            return samplers[thread].sample_blocks(graph, seeds[batch])
+
+        return sample
+
+    def dgl_cases(self, threads: int) -> dict[str, Case]:
+        """DGL with every switch; on one thread it samples unfused whatever it is told."""
+        cases = {}
+        for dtype in (torch.int32, torch.int64):
+            name = f"{torch.iinfo(dtype).bits} bits"
+            for fused in (False, True)[:threads]:
+                cases[name + ", fused" * fused] = over(self.dgl(dtype, fused, threads), 1)
+            if threads == 2:
+                cases[f"{name}, a batch a thread"] = over(self.dgl(dtype), 2)
+        return cases
+
+    def wrong(self, batch: int, hops: Hops) -> str:
+        """What is wrong with a batch of ours, or nothing."""
+        nodes, row, col, entries, num_nodes, _ = hops
+        indptr, seeds = self.adj.indptr, self.seeds[batch]
+        if not torch.equal(nodes[:BATCH], seeds) or len(nodes.unique()) != len(nodes):
+            return "the nodes are not the seeds and others, each once"
+        inside = (entries >= indptr[nodes[col]]) & (entries < indptr[nodes[col] + 1])
+        if not bool(inside.all()) or not torch.equal(nodes[row], self.adj.indices[entries].long()):
+            return "an edge is not the graph's"
+        if len(entries.unique()) != len(entries):
+            return "an edge is drawn twice"
+        most = torch.tensor([*FANOUTS, 0]).repeat_interleave(torch.tensor(num_nodes))
+        if not torch.equal(col.bincount(minlength=len(nodes)), torch.minimum(self.adj.in_degree()[nodes], most)):
+            return "a node has not as many edges as its fan-out says"
+        return ""
+
+
+def over(sample: Sample, threads: int) -> Case:
+    """Sample all batches on this thread, or a half of them on each of two others."""
+
+    def half(thread: int) -> None:
+        for batch in range(thread, BATCHES, 2):
+            sample(thread, batch)
+
+    def alone() -> None:
+        for batch in range(BATCHES):
+            sample(0, batch)
+
+    return alone if threads == 1 else lambda: list(POOL.map(half, range(2)))
+
+
+def copying() -> Sample:
+    """Copy a buffer, of each thread its own, by memcpy."""
+    memcpy = ctypes.CDLL(None).memcpy  # called without the GIL
+    memcpy.argtypes, memcpy.restype = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t], ctypes.c_void_p
+    buffers = [[torch.ones(COPY_BYTES, dtype=torch.uint8) for _ in range(2)] for _ in range(2)]
+    return lambda thread, batch: memcpy(*(buffer.data_ptr() for buffer in buffers[thread]), COPY_BYTES)
+
+
+def rows_of(name: str, repeats: int) -> Iterator[dict[str, Any]]:
+    """Check our batches, then time everybody at one thread and at two, and how two threads scale."""
+    problem = Problem(name)
+    ours, torch_sparse = problem.ours(), problem.torch_sparse()
+    for batch in range(BATCHES):
+        if wrong := problem.wrong(batch, ours(0, batch)):
+            raise SystemExit(f"{name}, batch {batch}: {wrong}")
+    blocks = problem.dgl(torch.int32)
+    edges = {
+        "ours": [len(ours(0, batch).row) for batch in range(BATCHES)],
+        "torch_sparse": [len(torch_sparse(0, batch)[1]) for batch in range(BATCHES)],
+        "dgl": [sum(block.num_edges() for block in blocks(0, batch)[2]) for batch in range(BATCHES)],
+    }
+    scaling = {f"{what} {threads}": over(run, threads)
+               for what, run in (("ours", ours), ("memcpy", copying())) for threads in (1, 2)}  # fmt: skip
+    one_to_two = {case: timing.median_seconds for case, timing in interleave(scaling, 4 * repeats).items()}
+    for threads in (1, 2):
+        print(f"timing {name}, {threads} threads", file=sys.stderr)
+        switches = problem.dgl_cases(threads)
+        cases = {"ours": over(ours, threads), "torch_sparse": over(torch_sparse, threads), **switches}
+        seconds = {case: timing.median_seconds for case, timing in interleave(cases, repeats, warmup=1).items()}
+        best = min(switches, key=seconds.__getitem__)
+        row: dict[str, Any] = {"graph": name, "threads": threads, "dgl_switches": best}
+        for who, case in (("ours", "ours"), ("torch_sparse", "torch_sparse"), ("dgl", best)):
+            row |= {f"{who}_ms": seconds[case] * 1e3 / BATCHES, f"{who}_edges": sum(edges[who]) // BATCHES}
+            row[f"{who}_ns_per_edge"] = seconds[case] * 1e9 / sum(edges[who])
+        if threads == 2:
+            row |= {f"{what}_scaling": one_to_two[f"{what} 1"] / one_to_two[f"{what} 2"] for what in ("ours", "memcpy")}
+        yield row
+
+
+def holds(row: dict[str, Any], ns_per_edge: float) -> bool:
+    """The thresholds, for a time of ours."""
+    fast = all(row[f"{peer}_ns_per_edge"] / ns_per_edge >= least for peer, least in MIN_VS.items())
+    return fast and row.get("ours_scaling", 1.0) >= MIN_SCALING * row.get("memcpy_scaling", 0.0)
+
+
+def controls(row: dict[str, Any]) -> tuple[bool, str]:
+    """A sampler that draws edges twice has to be noticed, and the reference has to miss the thresholds."""
+    problem = Problem(row["graph"])
+    noticed = problem.wrong(0, problem.ours(replace=True)(0, 0))
+    with patch.dict(os.environ, GNNKIT_BACKEND="torch"):
+        timing = interleave({"reference": over(problem.ours(), 1)}, 3, warmup=1)["reference"]
+    ns_per_edge = timing.median_seconds * 1e9 / (BATCHES * row["ours_edges"])
+    caught = noticed != "" and not holds(row, ns_per_edge)
+    return caught, (
+        f"with replacement, the check says: {noticed or 'NOTHING'}; "
+        f"the PyTorch reference misses the thresholds: {'yes' if caught else 'NO'} ({ns_per_edge:.0f} ns an edge)"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--graphs", nargs="*", default=list(GRAPHS), choices=list(GRAPHS), help="not written then")
+    options = parser.parse_args()
+    torch.set_num_threads(1)  # threads are what samples, not what torch splits an operation over
+
+    rows = [row for name in options.graphs for row in rows_of(name, options.repeats)]
+    caught, control = controls(rows[0])
+    least = {peer: min(row[f"{peer}_ns_per_edge"] / row["ours_ns_per_edge"] for row in rows) for peer in MIN_VS}
+    scaling = min(row["ours_scaling"] / row["memcpy_scaling"] for row in rows if row["threads"] == 2)
+    claim = Claim(
+        name="sampler",
+        statement=(
+            f"Whole batches of {BATCH} nodes, fan-out 15-10-5, numbered, at 1 and at 2 threads; medians. Thresholds, "
+            f"an edge: {MIN_VS['torch_sparse']:g}× torch-sparse (PyG), {MIN_VS['dgl']:g}× DGL; from 1 thread to 2 "
+            f"{MIN_SCALING:.0%} of what memcpy of {COPY_BYTES >> 20} MiB a thread gains"
+        ),
+        command=".venv-peers/bin/python benchmarks/claims/sampler.py",
+        result=(
+            f"at least {least['torch_sparse']:.0f}× torch-sparse, {least['dgl']:.1f}× DGL; "
+            f"scaling {scaling:.0%} of memcpy's"
+        ),
+        rows=rows,
+        passed=all(holds(row, row["ours_ns_per_edge"]) for row in rows) and caught,
+        control=control,
+    )
+    (write if options.graphs == list(GRAPHS) else show)(claim)
+    return int(not claim.passed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
