@@ -12,7 +12,7 @@ from gnnkit.kernels import _cupy, _torch
 
 KEYS = (0, 1, 2**63 + 12345, 2**64 - 1)
 FANOUTS = (0, 1, 2, 3, 10, 25, 40)  # shorter and longer than a warp
-Drawn = tuple[Tensor, Tensor, Tensor]
+Drawn = tuple[Tensor, ...]
 
 
 def equal(actual: Drawn, expected: Drawn) -> None:
@@ -123,3 +123,19 @@ def test_sums_that_are_none_name_no_entry_outside_the_row(machine: Machine) -> N
             indptr, entries, _ = _cupy.sample_neighbors(torch.arange(10), starts, ends, 3, 7, replace, sums)
             row = torch.arange(2).repeat_interleave(indptr.diff())
             assert ((entries >= starts[row]) & (entries < ends[row])).all()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("replace", [False, True])
+def test_whole_batches_are_the_references(machine: Machine, replace: bool, weighted: bool) -> None:
+    degrees = torch.randint(9, (60,), generator=torch.Generator().manual_seed(0))
+    indptr = torch.cat([degrees.new_zeros(1), degrees.cumsum(0)])
+    indices = torch.randint(60, (int(indptr[-1]),), generator=torch.Generator().manual_seed(1), dtype=torch.int32)
+    sums = weights(Graph(indptr, indices, 60)) if weighted else None
+    for machine.seed, seeds in enumerate((torch.tensor([3, 59, 3, 0]), torch.arange(30, dtype=torch.int32))):
+        local = torch.full((60,), -1, dtype=torch.int32)
+        args = indptr, indices, seeds, [4, 3, -1], [5, 2**64 - 1, 0], replace, sums, local
+        ours, theirs = _cupy.sample_hops(*args), _torch.sample_hops(*args)
+        equal(ours[:4], theirs[:4])
+        assert ours[4:] == theirs[4:]
+        assert local.eq(-1).all()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gnnkit.kernels import gather_cached, gather_rows, relabel, sample_neighbors
+from gnnkit.kernels import gather_cached, gather_rows, relabel, sample_hops, sample_neighbors
 from gnnkit.kernels._backend import backend
 
 pytestmark = pytest.mark.cuda
@@ -44,6 +44,17 @@ def test_sample_neighbors(graph, fanout, replace, weighted, pinned):
             assert ours.device.type == "cuda"
             assert ours.dtype == theirs.dtype
             assert torch.equal(ours.cpu(), theirs)
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+def test_sample_hops(graph, pinned):
+    indptr, indices, _ = graph
+    seeds = torch.randperm(NUM_NODES)[:20]
+    cpu = sample_hops(indptr, indices, seeds, [10, 5], [1, 2**64 - 1])
+    tables = (t.pin_memory() if pinned else t.cuda() for t in (indptr, indices))
+    gpu = sample_hops(*tables, seeds.cuda(), [10, 5], [1, 2**64 - 1])
+    assert all(torch.equal(ours.cpu(), theirs) for ours, theirs in zip(gpu[:4], cpu[:4], strict=True))
+    assert gpu[4:] == cpu[4:]
 
 
 def test_a_wrong_range_and_a_wrong_id_are_errors(graph):
