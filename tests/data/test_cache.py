@@ -258,7 +258,7 @@ def test_announced_while_others_are_read() -> None:
     assert cached.stats().storage_reads == behind.rows
 
 
-# ------------------------------------------------------------------ scores from a graph, errors
+# ------------------------------------------------------------------ scores from a graph
 
 
 def test_degree_and_pagerank_take_the_graph() -> None:
@@ -269,56 +269,6 @@ def test_degree_and_pagerank_take_the_graph() -> None:
         for ids in ([0, 3], [4], [0]):
             cached.read(torch.tensor(ids))
         assert cached.stats().hits == 1, policy  # node 0 stays
-
-
-GRAPH = Adjacency.from_edge_index(torch.tensor([[0], [1]]), num_nodes=ROWS)
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"policy": "mru"}, r"policy: expected one of .* \(got 'mru'\)"),
-        ({"policy": "degree"}, r"scores: expected a score for each row"),
-        ({"capacity_bytes": -1}, r"capacity_bytes: expected a whole number >= 0 \(got -1\)"),
-        ({"capacity_bytes": 1.5}, r"capacity_bytes: expected a whole number"),
-        ({"window": -1}, r"window: expected a whole number"),
-        ({"outstanding": -1}, r"outstanding: expected a whole number"),
-        ({"victim_bytes": 8}, r"victim_bytes: expected .* 0 for a policy without a window \(got 8 for lru"),
-        ({"victim_bytes": 99, "policy": "lookahead"}, r"victim_bytes: expected at most capacity_bytes = 64"),
-        ({"store": torch.ones(2)}, r"store: expected a feature store .* \(got float32 tensor"),
-        ({"scores": torch.ones(ROWS), "adj": GRAPH}, r"not both"),
-        ({"adj": Adjacency.from_edge_index(torch.tensor([[0], [1]]))}, r"adj: expected a graph with 23 sources"),
-    ],
-)
-def test_what_is_wrong_at_construction_is_said(options: dict[str, Any], said: str) -> None:
-    right = {"store": InMemory(table(2)), "policy": "lru", "capacity_bytes": 64}
-    with pytest.raises(ValueError, match=said):
-        Cached(**{**right, **options})
-
-
-@pytest.mark.parametrize("act", ["announce", "read"])
-@pytest.mark.parametrize(
-    ("ids", "said"),
-    [
-        (torch.tensor([0, ROWS]), r"\(got 23"),
-        (torch.tensor([-1]), r"\(got -1"),
-        (torch.ones(2), r"ids: expected a 1-D int32 or int64 tensor"),
-        ([0], r"ids: expected a 1-D int32 or int64 tensor \(got list\)"),
-    ],
-)
-def test_ids_that_are_none_are_refused(act: str, ids: Any, said: str) -> None:
-    cached, behind, rows = make("lru", 4)
-    with pytest.raises(ValueError, match=said):
-        getattr(cached, act)(ids)
-    assert torch.equal(cached.read(torch.tensor([3])), rows[3:4])
-    assert behind.rows == 1
-
-
-def test_an_out_that_does_not_fit_is_refused_before_anything_is_read() -> None:
-    cached, behind, _ = make("lru", 4)
-    with pytest.raises(ValueError, match="out: expected"):
-        cached.read(torch.tensor([1, 2]), torch.empty(3, 2))
-    assert behind.calls == 0
 
 
 def test_its_repr_says_how_much_fits() -> None:
