@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from gnnkit.data._layerwise import LayerWiseSampler
     from gnnkit.data._link_loader import LinkLoader, LinkNeighborLoader
     from gnnkit.data._loader import NeighborLoader, NodeLoader
-    from gnnkit.data._negatives import negative_edges
     from gnnkit.data._memmap import MemoryMapped
+    from gnnkit.data._negatives import negative_edges
     from gnnkit.data._pinned import Pinned
     from gnnkit.data._policies_trace import hit_ratio
     from gnnkit.data._sampler import NeighborSampler
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from gnnkit.data._sharded import Sharded
     from gnnkit.data._splits import Split, from_masks, k_fold, per_class
     from gnnkit.data._store import FeatureStore, InMemory
+    from gnnkit.data._transfer_cost import Bandwidths, request_count, tier_seconds
     from gnnkit.data._walks import random_walk
     from gnnkit.data._write_features import write_features
-    from gnnkit.data._transfer_cost import Bandwidths, request_count, tier_seconds
 
 _HOME = {
     **dict.fromkeys(("Split", "from_masks", "per_class", "k_fold"), "_splits"),

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+Piece = np.ndarray[tuple[int], np.dtype[np.uint8]]
+
 _ALIGNMENT = 128  # bytes: whole cache lines, and whole requests of a GPU
 _SMALLEST = 4096  # bytes: below, the allocator's own lists are as good
 
@@ -31,15 +33,16 @@ class Buffers:
     NumPy array below them, whose reference count is asked. So a batch may be kept for as long as one likes; the pool
     then makes new memory.
 
-    Cost: the memory of as many batches as were alive at once, until the pool is dropped. Any thread may take.
+    Cost: the memory of as many batches as were alive at once, until the pool is dropped. Pieces are powers of two; of
+    what is not written the system makes no pages. Any thread may take.
 
     Args:
-        keep: How many free pieces are kept at most; the rest is given back to the system.
+        keep: How many free pieces of a size are kept at most; the rest goes back to the system.
     """
 
     def __init__(self, keep: int = 8) -> None:
         self.keep = keep
-        self._pieces: list[np.ndarray[tuple[int], np.dtype[np.uint8]]] = []
+        self.pieces: dict[int, list[Piece]] = {}  # by size in bytes
         self._lock = threading.Lock()
         self._pid = os.getpid()
 
@@ -49,30 +52,32 @@ class Buffers:
         if num_bytes < _SMALLEST:
             return torch.empty(tuple(shape), dtype=dtype)
         if self._pid != os.getpid():  # a fork's copy of the lock may be held for ever by a thread that it has not
-            self._lock, self._pieces, self._pid = threading.Lock(), [], os.getpid()
+            self._lock, self.pieces, self._pid = threading.Lock(), {}, os.getpid()
         with self._lock:
-            piece = self._free_piece(num_bytes)
+            piece = self._free_piece(1 << (num_bytes + _ALIGNMENT - 1).bit_length())
             offset = -piece.ctypes.data % _ALIGNMENT
             # the view keeps the piece in use: made under the lock
             view = torch.from_numpy(piece[offset : offset + num_bytes])
         return view.view(dtype).view(tuple(shape))
 
-    def _free_piece(self, num_bytes: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
-        """The smallest free piece that is large enough, or a new one in place of those that are not."""
-        free = [k for k in range(len(self._pieces)) if _references(self._pieces, k) == _FREE]
-        fits = [k for k in free if len(self._pieces[k]) >= num_bytes + _ALIGNMENT]
-        if fits:
-            return self._pieces[min(fits, key=lambda k: len(self._pieces[k]))]
-        if len(free) >= self.keep:  # all too small: batches have grown
-            for k in reversed(free):
-                del self._pieces[k]
-        # an eighth more, since the next batch is seldom of the same size
-        piece = np.empty(num_bytes + num_bytes // 8 + _ALIGNMENT, dtype=np.uint8)
-        self._pieces.append(piece)
-        return piece
+    def _free_piece(self, size: int) -> Piece:
+        """A piece of that size that nothing refers to, or a new one."""
+        pieces = self.pieces.setdefault(size, [])
+        for k in _free(pieces):
+            return pieces[k]
+        for others in self.pieces.values():  # batches change: do not keep all sizes that ever were
+            for k in reversed(_free(others)[self.keep :]):
+                del others[k]
+        pieces.append(np.empty(size, dtype=np.uint8))
+        return pieces[-1]
 
     def __getstate__(self) -> dict[str, int]:
         return {"keep": self.keep}
 
     def __setstate__(self, state: dict[str, int]) -> None:
         self.__init__(**state)  # type: ignore[misc]
+
+
+def _free(pieces: Sequence[Piece]) -> list[int]:
+    """Which pieces nothing refers to."""
+    return [k for k in range(len(pieces)) if _references(pieces, k) == _FREE]

@@ -38,7 +38,13 @@ class Fetcher:
             raise ValueError("features: expected none beside a FeatureStore, which holds them (got some)")
         elif isinstance(data[0], StoredFeatures):
             self.tables = data[0].tables
-        self.announced = {key: store for key, store in self.tables.items() if hasattr(store, "announce")}
+        self.announced: dict[tuple[Group, str], Any] = {
+            key: store for key, store in self.tables.items() if hasattr(store, "announce")
+        }
+        for (_, name), store in self.announced.items():
+            if not hasattr(store, "forget"):
+                what = type(store).__name__
+                raise ValueError(f"features: expected forget beside announce in the store of {name} (got a {what})")
 
     def announce(self, out: Any) -> None:
         """Tell the stores that take announcements which rows a batch will read."""

@@ -23,8 +23,8 @@ class LayerWiseSampler(BaseSampler):  # type: ignore[misc]
     LADIES (Zou et al., *Layer-Dependent Importance Sampling for Training Deep and Large Graph Convolutional Networks*,
     2019, algorithm 1): with the normalised adjacency :math:`P` and the nodes :math:`S` of the layer above,
 
-    .. math:: p_j = \sum_{i \in S} P_{ij}^2 \Big/ \sum_{i \in S} \sum_k P_{ik}^2 \qquad
-        \tilde{P}_{ij} = P_{ij} / \min(1, s\, p_j)
+    .. math:: p_j = \frac{\sum_{i \in S} P_{ij}^2}{\sum_{i \in S} \sum_k P_{ik}^2}, \quad
+        \tilde{P}_{ij} = \frac{P_{ij}}{\min(1, s p_j)}
 
     draws :math:`s` nodes without replacement, keeps :math:`S` beside them as the authors' program does, and divides
     each row of :math:`\tilde{P}` by its sum. What differs: the minimum, for a node cannot be drawn more than once, and

@@ -7,7 +7,7 @@ import queue
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 _JOIN_SECONDS = 5.0  # how long an iterator that is dropped waits for the batches that its threads are making
@@ -119,11 +119,18 @@ class Batches:
         length: What ``len`` says.
         threads: How many threads sample.
         prefetch: How many batches a thread are made ahead.
-        timeout: How many seconds a batch may take; 0 for any.
+        timeout: How many seconds to wait for a batch of the threads; 0 for any.
     """
 
     def __init__(
-        self, stages: Stages, indices: Iterator[Any], length: int, *, threads: int, prefetch: int, timeout: float = 0
+        self,
+        stages: Stages,
+        indices: Iterator[Any],
+        length: Callable[[], int],
+        *,
+        threads: int,
+        prefetch: int,
+        timeout: float = 0,
     ) -> None:
         self._stages, self._indices, self._length, self._timeout = stages, indices, length, timeout
         self._sent = self._given = 0
@@ -145,7 +152,7 @@ class Batches:
         return self
 
     def __len__(self) -> int:
-        return self._length
+        return self._length()
 
     def __next__(self) -> Any:
         if os.getpid() != self._pid:

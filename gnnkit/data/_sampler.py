@@ -264,7 +264,8 @@ class NeighborSampler(BaseSampler):  # type: ignore[misc]
             try:
                 local = free.pop()
             except IndexError:
-                local = torch.full((size,), -1, dtype=torch.int32, device=device)
+                with torch.inference_mode(False):  # the table outlives the caller's mode
+                    local = torch.full((size,), -1, dtype=torch.int32, device=device)
             shared[node_type] = Shared(local)
         yield dict(shared)
         for node_type, one in shared.items():

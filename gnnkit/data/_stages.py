@@ -64,7 +64,7 @@ class LoaderStages:
                 store.forget()
 
     def _filter(self, sampled: Any) -> Any:
-        if self.announces:
-            self._unread -= 1
         batch = self._loader.filter_fn(sampled)
+        if self.announces:
+            self._unread -= 1  # where reading fails, the store still waits for it
         return batch.pin_memory() if self._pins else batch

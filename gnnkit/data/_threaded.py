@@ -89,7 +89,7 @@ class Threaded:
         batches = Batches(
             LoaderStages(self, key),
             iter(self._index_sampler),
-            len(self),
+            self.__len__,
             threads=max(1, self.num_workers),
             prefetch=self.prefetch,
             timeout=self.timeout,

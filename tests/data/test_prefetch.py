@@ -208,6 +208,34 @@ class Announced:
         self.waiting.clear()
 
 
+def test_a_store_that_is_told_must_be_able_to_forget() -> None:
+    class Told(Announced):
+        forget = property()
+
+    data = graph()
+    with pytest.raises(ValueError, match=r"features: expected forget beside announce in the store of x \(got a Told\)"):
+        NeighborLoader(Data(edge_index=data.edge_index, num_nodes=NUM_NODES), [3], features=Told(data.x))
+
+
+def test_a_read_that_failed_is_forgotten() -> None:
+    class Failing(Announced):
+        fails = True
+
+        def read(self, ids: Tensor, out: Tensor | None = None) -> Tensor:
+            if self.fails:
+                raise OSError("disk on fire")
+            return super().read(ids, out)
+
+    data = graph()
+    store = Failing(data.x)
+    loader = NeighborLoader(Data(edge_index=data.edge_index, num_nodes=NUM_NODES), [3], features=store, batch_size=200)
+    with pytest.raises(RuntimeError, match="disk on fire"):
+        list(loader)
+    store.fails = False
+    for batch in loader:
+        assert torch.equal(batch.x, data.x[batch.n_id])
+
+
 @pytest.mark.parametrize("filter_per_worker", [True, False])
 @pytest.mark.parametrize("window", [0, 3, 50])
 @pytest.mark.parametrize(("num_workers", "prefetch"), SETTINGS)
@@ -352,6 +380,8 @@ def test_buffers_are_used_again_when_nothing_refers_to_them() -> None:
     for dtype in (torch.bool, torch.bfloat16, torch.int64):
         assert buffers.take((0, 3), dtype).shape == (0, 3)
         assert buffers.take((5000, 1), dtype).dtype == dtype
-    for size in range(10_000, 200_000, 10_000):
-        buffers.take((size,), torch.uint8)
-    assert len(buffers._pieces) <= 4  # pieces that have become too small are given back
+    held = [buffers.take((size,), torch.uint8) for size in range(40_000, 60_000, 1000)]
+    assert len(buffers.pieces[2**16]) == len(held) == 20
+    del held
+    assert len(buffers.take((70_000,), torch.uint8)) == 70_000
+    assert len(buffers.pieces[2**16]) == 2  # when sizes change, no more than that are kept free
