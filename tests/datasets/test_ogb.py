@@ -168,6 +168,29 @@ def test_hits_and_reciprocal_ranks_are_ogbs() -> None:
     assert _ogb.OGBEvaluator("ogbl-own", "hits@3")(torch.tensor([2.0, 0.0]), torch.arange(1.0, 5.0)) == 0.0
 
 
+@pytest.mark.parametrize("name", [name for name in CARDS if CARDS[name].task == "link_prediction"])
+def test_scores_of_links_are_ogbs(name: str) -> None:
+    draw = torch.Generator().manual_seed(0)
+    positive = torch.rand(200, generator=draw)
+    negative = torch.rand((200, 7) if CARDS[name].metric == "mrr" else (300,), generator=draw) - 0.2
+    theirs = _ogb.package("ogbl").Evaluator(name).eval({"y_pred_pos": positive, "y_pred_neg": negative})
+    expected = theirs["mrr_list"].mean() if CARDS[name].metric == "mrr" else theirs[CARDS[name].metric]
+    score = CARDS[name].evaluator(positive, negative)  # type: ignore[misc]
+    assert score == pytest.approx(float(expected))
+    assert 0 < score < 1
+
+
+def test_words_are_scored_as_sets_by_f1() -> None:
+    score = CARDS["ogbg-code2"].evaluator
+    assert score is not None
+    truth, guess = [["get", "name"], ["run"], ["a", "b", "a"]], [["name", "get"], [], ["a", "c", "d"]]
+    assert score(truth, guess) == pytest.approx((1 + 0 + 2 / 5) / 3)
+    with pytest.raises(ValueError, match=r"^ogbg-code2: expected input that ogb's Evaluator takes \(got: Length of"):
+        score(truth, guess[:2])
+    with pytest.raises(ValueError, match=r"^ogbn-arxiv: expected tensors for acc \(got list\)$"):
+        CARDS["ogbn-arxiv"].evaluator([1], torch.ones(1, 40))  # type: ignore[misc]
+
+
 def test_what_ogb_refuses_is_a_value_error() -> None:
     with pytest.raises(ValueError, match=r"^ogbg-molbbbp: expected input that ogb's Evaluator takes \(got: "):
         CARDS["ogbg-molbbbp"].evaluator(torch.ones(3, 1), torch.rand(3, 1))  # type: ignore[misc]
