@@ -24,9 +24,9 @@ class MemoryMapped:
 
     The rows are at fixed places of the file, as in a memory map, but are read by calls (pread), from as many threads as
     ``queue_depth``. A map would kill the process (SIGBUS) where the disk fails or somebody cuts the file short; a call
-    gives an error. It also has the disk answer sooner (measured cold, rows of 400 bytes, 32 threads: 0.60 to 0.68 s for
-    50,000 rows against 0.70 to 0.72), and costs more where the rows are in the page cache already: about 1 µs a row
-    against 0.1. Put a `gnnkit.data.Cached` before it, or use an `InMemory` where all fits.
+    gives an error. It also has the disk answer sooner (50,000 cold rows of 400 bytes by 32 threads: 0.68 s against
+    0.72), and costs more where the rows are in the page cache already: about 1 µs a row against 0.1. Put a
+    `gnnkit.data.Cached` before it, or use an `InMemory` where all fits.
 
     Nothing is read ahead: the disk gives the pages (4 KiB) that the rows lie in, each once, unless they are in the
     page cache; `predicted_read_bytes` counts them. With ``direct=True`` the page cache is neither used nor filled
