@@ -33,7 +33,7 @@ from gnnkit.datasets.synthetic import power_law
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from _rows import Claim, show, write
 
-DEFAULTS = {"batches": 10_000, "abandoned": 100, "errors": 50}
+DEFAULTS = {"batches": 10_000, "abandoned": 100, "errors": 50, "interrupts": 2}
 NUM_NODES, NUM_EDGES, WIDTH = 20_000, 200_000, 64
 BATCH, FANOUTS = 32, [10, 5]
 WARM_UP, RSS_LIMIT_MB = 500, 8.0
@@ -227,9 +227,12 @@ def main(arguments: list[str] | None = None) -> int:
     rows.append(left_by("abandoned half-way", lambda: abandon(loader, options["abandoned"])))
     for name, part in parts.items():
         rows.append(left_by(f"error in the {name}", lambda part=part: fail(loader, part, options["errors"])))
-    rows += [left_by(f"Ctrl-C, prefetch {prefetch}", lambda p=prefetch: interrupt(p)) for prefetch in (0, 2)]
+    rows += [
+        left_by(f"Ctrl-C, prefetch {prefetch}", lambda p=prefetch: interrupt(p))
+        for prefetch in (0, 2)[: options["interrupts"]]
+    ]
     with patch.object(Box, "stop", lambda box: None):
-        control = left_by("control: closing broken", lambda: abandon(loader, 10))
+        control = left_by("control: closing broken", lambda: abandon(loader, min(10, options["abandoned"])))
     caught = not holds(control)
     good = sum(map(holds, rows))
     claim = Claim(

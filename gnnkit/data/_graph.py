@@ -51,7 +51,8 @@ class Edges:
 
     def to(self, device: torch.device) -> Edges:
         """Move to a device: to a GPU the pointers alone, the rest into pinned memory that the GPU reads."""
-        if self.indices.device == device:
+        here = self.indices.device
+        if here.type == device.type and device.index in (None, here.index):
             return self
         if device.type == "cpu":
             moved: dict[str, Any] = {k: v.cpu() for k, v in vars(self).items() if isinstance(v, Tensor)}

@@ -54,7 +54,8 @@ class NeighborSampler(BaseSampler):  # type: ignore[misc]
         temporal_strategy: With times, ``"uniform"`` draws among the edges up to the seed's time, ``"last"`` takes the
             latest of them.
         time_attr: Name of the times of nodes, or of edges: nothing later than its seed is drawn.
-        weight_attr: Name of weights of edges: draws are proportional to them. Edges of weight 0 are left out.
+        weight_attr: Name of weights of edges: draws are proportional to them. Edges of weight 0 are left out. Beside a
+            weight 10^15 times as large, one is not told from others as small.
         is_sorted: Promise that ``edge_index`` is sorted by destination, and then by time; it is checked.
         device: Where to sample; None for where the graph is. A GPU reads a graph in host memory through pinned memory.
 
