@@ -185,6 +185,7 @@ class Batches:
     def close(self) -> None:
         """End the threads; nothing follows."""
         self._close()
+        self._waiting.clear()
 
     def _threads_made(self) -> Made | None:
         """The next batch of the threads, which get another to make."""
@@ -192,8 +193,10 @@ class Batches:
             return None
         box = self._box
         with box.changed:
-            if not box.changed.wait_for(lambda: self._given in box.made, self._timeout or None):
+            if not box.changed.wait_for(lambda: self._given in box.made or box.stopped, self._timeout or None):
                 raise RuntimeError(f"batch {self._given}: expected within {self._timeout} s (got none)")
+            if box.stopped:  # closed by another thread meanwhile
+                return None
             made = box.made.pop(self._given)
         self._send()
         return made

@@ -182,6 +182,24 @@ def test_a_batch_that_takes_too_long() -> None:
         next(iterator)
 
 
+def test_who_waits_for_a_batch_is_told_of_the_end() -> None:
+    go = threading.Event()
+
+    def slow(batch: Any) -> Any:
+        go.wait(10)
+        return batch
+
+    iterator = iter(NeighborLoader(graph(), [3], batch_size=20, transform=slow))
+    closing = threading.Thread(target=iterator.close)
+    starting = threading.Timer(0.1, closing.start)
+    starting.start()
+    with pytest.raises(StopIteration):
+        next(iterator)
+    go.set()
+    starting.join()
+    closing.join()
+
+
 # ------------------------------------------------------------------ stores that take announcements
 
 
