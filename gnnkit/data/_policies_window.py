@@ -26,7 +26,7 @@ class Window:
         self._announced: deque[Ints] = deque()  # beyond the window; appended to by other threads too
         self._open: deque[tuple[int, Ints]] = deque()  # first entry and rows of batch step, step + 1, …
         self._latest = np.full(num_rows if length else 0, -1, np.int64)  # [N] the last entry of each row
-        self._next = np.empty(1024, np.int64)  # ring of a power of two
+        self._next = np.empty(16, np.int64)  # ring, its length a power of two
         self._entries = 0
 
     @property

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gnnkit import Adjacency
 from gnnkit.data import Cached, FeatureStore, InMemory, hit_ratio
+from gnnkit.data._cache_memory import Memory
 from gnnkit.data._policies import POLICIES, SCORED, WINDOWED
 
 ROWS = 23
@@ -176,6 +177,31 @@ def test_a_full_queue_drops_the_row() -> None:
     for batch in ids:
         assert torch.equal(cached.read(batch), rows[batch])
     assert (cached.stats().victim_hits, behind.rows) == (1, 5)
+
+
+@pytest.mark.parametrize("where", ["places", "move", "bring_back"])
+@pytest.mark.parametrize("at", range(4))
+def test_rows_are_right_after_an_interruption(where: str, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    cached, _, rows = make("lookahead", 6, victim=4, window=2)
+    ids = [torch.tensor(batch) for batch in ([0, 1, 2, 3], [1, 4, 5], [0, 2, 3, 6], [1, 0, 4], [5, 2], [3, 1])]
+    for batch in ids:
+        cached.announce(batch)
+    original, calls = getattr(Memory, where), iter(range(100))
+
+    def interrupted(memory: Memory, *arguments: Any) -> Any:
+        if next(calls) == at:
+            raise KeyboardInterrupt
+        return original(memory, *arguments)
+
+    monkeypatch.setattr(Memory, where, interrupted)
+    left, stopped = list(ids), 0
+    while left:
+        try:
+            assert torch.equal(cached.read(left[0]), rows[left[0]])
+        except KeyboardInterrupt:
+            stopped += 1
+        left = left[len(left) - len(cached._announced) :]  # it stopped before the batch counts as read, or after
+    assert stopped == 1
 
 
 # ------------------------------------------------------------------ reads of many rows

@@ -170,6 +170,13 @@ def test_a_reloaded_row_is_known_again() -> None:
     assert hit_ratio(trace, "lookahead", 1, window=5) == belady(trace, 1) == pytest.approx(2 / 6)
 
 
+def test_a_row_that_is_held_is_known_as_soon_as_its_batch_comes_into_the_window() -> None:
+    # row 0 is kept as one of the last two used; when row 2 is read, the window has come to the batch that wants row 0
+    trace = trace_of([0], [1], [2], [0])
+    assert hit_ratio(trace, "lru", 2) == 0
+    assert hit_ratio(trace, "lookahead", 2, window=1) == 0.25
+
+
 def test_fifo_does_not_mind_use_and_lru_does() -> None:
     trace = trace_of([0], [1], [0], [2], [0])
     assert hit_ratio(trace, "fifo", 2) == 0.2
