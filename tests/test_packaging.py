@@ -250,6 +250,7 @@ PROMISED: dict[str, list[str]] = {
         "gather_rows",
         "gather_cached",
         "sample_neighbors",
+        "sample_hops",
         "relabel",
         "group_by",
         "transpose_csr",
