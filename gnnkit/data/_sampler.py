@@ -8,14 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch_geometric.sampler import (
-    BaseSampler,
-    EdgeSamplerInput,
-    HeteroSamplerOutput,
-    NegativeSampling,
-    NodeSamplerInput,
-    SamplerOutput,
-)
+from torch_geometric.sampler import BaseSampler, EdgeSamplerInput, NegativeSampling, NodeSamplerInput
 from torch_geometric.sampler.base import NumNeighbors, SubgraphType
 
 from gnnkit.data._graph import EDGES, NODES, Graph, NodeType, read_graph
@@ -23,6 +16,7 @@ from gnnkit.data._hops import sample_hops
 from gnnkit.data._keys import random_key
 from gnnkit.data._links import link_seeds, without_links
 from gnnkit.data._numbering import Numbering, Separate, Shared
+from gnnkit.data._sampler_output import sampler_output
 from gnnkit.data._typed_hops import Rule, TypedHops, induce, sample_typed_hops
 from gnnkit.kernels import _check
 
@@ -164,7 +158,7 @@ class NeighborSampler(BaseSampler):  # type: ignore[misc]
         _check.index_vector("input nodes", inputs.node)
         _check.ids("input nodes", inputs.node, self.graph.num_nodes[node_type])
         hops = self._sample({node_type: inputs.node.long()}, inputs.time, random_key(key, name="key"))
-        return self._output(hops, (inputs.input_id, inputs.time), None)
+        return self._output(hops, (inputs.input_id, inputs.time))
 
     def sample_from_edges(
         self,
@@ -273,36 +267,14 @@ class NeighborSampler(BaseSampler):  # type: ignore[misc]
             one.clear()
             self._tables[node_type].append(one.local)
 
-    # ------------------------------------------------------------------ output
-
-    def _output(self, hops: TypedHops, metadata: tuple[Any, ...], batch: Tensor | None) -> Any:
-        """PyG's output; `batch` numbers the trees of links."""
+    def _output(self, hops: TypedHops, metadata: tuple[Any, ...], batch: Tensor | None = None) -> Any:
         trees = hops.tree if self.disjoint else None
-        if trees is not None and batch is not None:
+        if trees is not None and batch is not None:  # which link each tree belongs to
             trees = {node_type: batch.to(tree.device)[tree] for node_type, tree in trees.items()}
-        counted = self.subgraph_type == SubgraphType.directional  # hops of edges mean nothing once others are added
-        fields: list[Any] = [hops.node, hops.row, hops.col, hops.edge, trees]
-        fields += [hops.num_sampled_nodes, hops.num_sampled_edges] if counted else [None, None]
-        if self.is_hetero:
-            out = HeteroSamplerOutput(*fields, metadata=metadata)
-            return out.to_bidirectional() if self.subgraph_type == SubgraphType.bidirectional else out
-        flat: list[Any] = [None if value is None else next(iter(value.values())) for value in fields]
-        if self.subgraph_type == SubgraphType.bidirectional:
-            node, row, col, edge = flat[:4]
-            flat[1:4] = _both_ways(row, col, edge, len(node))
-        return SamplerOutput(*flat, metadata=metadata)
+        return sampler_output(hops, trees, metadata, self.is_hetero, self.subgraph_type)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_tables": {}}
-
-
-def _both_ways(row: Tensor, col: Tensor, edge: Tensor, num_nodes: int) -> list[Tensor]:
-    """Edges and their reverses, each pair once, by destination; a reverse that was not sampled has its edge's place."""
-    pairs, order = torch.cat([col * num_nodes + row, row * num_nodes + col]).sort(stable=True)
-    first = torch.ones_like(pairs, dtype=torch.bool)
-    first[1:] = pairs[1:] != pairs[:-1]
-    pairs, order = pairs[first], order[first]
-    return [pairs % num_nodes, pairs // num_nodes, torch.cat([edge, edge])[order]]
 
 
 def _listed(value: Any) -> Any:

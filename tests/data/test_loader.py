@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import pickle
 import threading
-import warnings
 from typing import Any
 
 import pytest
@@ -263,75 +261,3 @@ def test_attributes_that_are_no_plain_tables() -> None:
     assert batch.name == "a graph"
     batch.embedding.sum().backward()
     assert int((data.embedding.grad != 0).any(1).sum()) == len(batch.n_id)
-
-
-# ------------------------------------------------------------------ options
-
-
-def test_options_of_processes() -> None:
-    data = graph()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for _ in NeighborLoader(
-            data,
-            [2],
-            num_workers=50,
-            persistent_workers=True,
-            pin_memory=True,
-            multiprocessing_context="spawn",
-            batch_size=300,
-            prefetch_factor=1,
-        ):
-            pass
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"worker_init_fn": print}, r"worker_init_fn: .*\(got a function\)"),
-        ({"batch_size": None}, r"batch_size: .*\(got None\)"),
-        ({"prefetch": -1}, r"prefetch: .*\(got -1\)"),
-        ({"prefetch": 1.5}, r"prefetch: .*\(got 1.5\)"),
-        ({"window": -1}, r"window: .*\(got -1\)"),
-        ({"seed": "a"}, r"seed: .*\(got 'a'\)"),
-        ({"features": torch.ones(3)}, r"features: expected a store .*\(got Tensor\)"),
-        ({"features": InMemory(torch.ones(3))}, r"features: expected 300 rows as x \(got 3\)"),
-        ({"input_time": torch.ones(300)}, r"input_time: .*\(got times\)"),
-    ],
-)
-def test_what_is_wrong_is_said(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        NeighborLoader(graph(), [2], **options)
-    loader = NeighborLoader(graph(), [2])
-    for refused in (loader.enable_cpu_affinity, loader.enable_multithreading):
-        with pytest.raises(ValueError, match="expected worker processes"):
-            refused()
-
-
-def test_directed_is_pygs_old_word() -> None:
-    with pytest.warns(DeprecationWarning, match="induced"):
-        loader = NeighborLoader(graph(), [2], directed=False)
-    assert loader.node_sampler.subgraph_type.value == "induced"
-
-
-@pytest.mark.parametrize("prefetch", [0, 2])
-def test_inference_mode_ends_with_its_block(prefetch: int) -> None:
-    data = graph()
-    loader = NeighborLoader(data, [3], batch_size=100, prefetch=prefetch)
-    with torch.inference_mode():
-        list(loader)
-    weight = torch.ones(40, requires_grad=True)
-    for batch in loader:
-        (batch.x * weight).sum().backward()
-
-
-def test_an_order_without_length() -> None:
-    loader = NeighborLoader(graph(), [3], batch_sampler=iter([[1, 2], [3]]))
-    assert [batch.input_id.tolist() for batch in loader] == [[1, 2], [3]]
-
-
-def test_a_loader_can_be_pickled() -> None:
-    loader = NeighborLoader(graph(), [2], batch_size=100, seed=3)
-    other = pickle.loads(pickle.dumps(loader))
-    for one, two in zip(loader, other, strict=True):
-        assert_same(one, two)
