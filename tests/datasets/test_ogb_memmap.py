@@ -172,7 +172,7 @@ def write_wide(folder: Path, nodes: int, edges: int) -> int:
 
 
 def test_files_of_csv_go_to_their_tensors_without_a_second_copy(tmp_path: Path, peak: Any) -> None:
-    final = write_wide(tmp_path / "arxiv", nodes=60_000, edges=500_000)
+    final = write_wide(tmp_path / "arxiv", nodes=50_000, edges=500_000)
     taken = peak(tmp_path / "arxiv", "ogbn-arxiv", "memory")
     print(f"{taken:,} bytes for tensors of {final:,}")
     assert 0.9 * final < taken < 1.5 * final
@@ -182,7 +182,6 @@ def test_features_that_go_to_a_file_are_never_in_memory(tmp_path: Path, peak: An
     nodes, edges = 200_000, 200_000
     papers100m(tmp_path / "papers", nodes, edges)
     table, rest = nodes * 128 * 4, nodes * (8 + 8 + 3) + edges * 16
-    assert table > 100e6
     taken = peak(tmp_path / "papers", "ogbn-papers100M", "memmap")
     print(f"{taken:,} bytes for tensors of {rest:,}, with a table of {table:,} in a file")
     assert taken < rest + table / 4
