@@ -39,7 +39,6 @@ OF_THE_LINK, OVER_THE_CPU = 0.85, 1.65  # of the bandwidth of a pinned copy; ove
 
 def main() -> int:
     """Measure what this machine has, compare, run the controls, write the row."""
-    gc.freeze()  # what the imports made need not be looked through before every repetition
     cores = len(os.sched_getaffinity(0))
     rows = [row for threads in dict.fromkeys((1, cores)) for row in on_cpu(threads)]
     torch.set_num_threads(cores)
@@ -59,7 +58,9 @@ def main() -> int:
         and any(row["naive"] != row["aligned"] and not is_published(row["width"], row["naive"], 1) for row in requests),
     }
     d100 = next((row for row in requests or [] if row["width"] == 100), None)
-    counted = f"{d100['naive']:.2f} requests a row of 100 floats, {d100['aligned']:.2f} aligned" if d100 else "NO g++"
+    counted = (
+        f"{d100['naive'] + 1e-9:.2f} requests a row of 100 floats, {d100['aligned']:.2f} aligned" if d100 else "NO g++"
+    )
     least_gpu = min((row["of_pinned_copy"] for row in on_gpu), default=0.0)
     gpu = f"GPU: {least_gpu:.0%} of a pinned copy's bandwidth at least" if on_gpu else "no GPU: not measured"
     best = max(row["speed_over_index_select"] for row in random)
@@ -113,6 +114,7 @@ def rates(table: Tensor, kind: str) -> dict[str, float]:
     short, out, expected = ids.int(), torch.empty(len(ids), table.shape[1]), table.index_select(0, ids)
     assert torch.equal(store.read(ids, out), expected)
     assert torch.equal(store.read(short), expected)
+    gc.freeze()  # what imports and compilers made need not be looked through before every repetition
     took = seconds(
         {
             "index_select": lambda: torch.index_select(table, 0, ids, out=out),
@@ -131,7 +133,7 @@ def rates(table: Tensor, kind: str) -> dict[str, float]:
 
 def seconds(cases: dict[str, Callable[[], object]]) -> dict[str, float]:
     """Median seconds of each."""
-    return {name: timing.median_seconds for name, timing in interleave(cases, repeats=11).items()}
+    return {name: timing.median_seconds for name, timing in interleave(cases, repeats=31).items()}
 
 
 def request_row(found: dict[str, float]) -> dict[str, Any]:
