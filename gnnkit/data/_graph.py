@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch_geometric import EdgeIndex
 from torch_geometric.data import Data, FeatureStore, GraphStore, HeteroData
 
 from gnnkit.adjacency import Adjacency
@@ -149,16 +150,16 @@ def _edges(edge_index: Tensor, sizes: tuple[int, int]) -> Edges:
 
 def _sorted_edges(edge_index: Tensor, sizes: tuple[int, int]) -> Edges:
     """Edges that the caller says are sorted by destination: no sort, and no order to remember."""
-    from gnnkit import _convert
-
-    _convert.check_edge_index(edge_index)
-    edge_index = _convert.plain(edge_index)
-    num_src, num_dst = _convert.sizes(edge_index, sizes)
+    edge_index = edge_index.as_tensor() if isinstance(edge_index, EdgeIndex) else edge_index
+    if not _check.is_dense(edge_index, (2,), _check.INDEX_DTYPES) or len(edge_index) != 2:
+        raise ValueError(f"edge_index: expected int32 or int64 of shape [2, E] (got {_check.describe(edge_index)})")
     src, dst = edge_index
+    for name, ids, size in zip(("sources", "destinations"), edge_index, sizes, strict=True):
+        _check.ids(f"edge_index, {name}", ids, size)
     if bool((dst[1:] < dst[:-1]).any()):
         raise ValueError("is_sorted: expected edge_index sorted by destination (got a smaller one after a larger)")
-    indptr = torch.searchsorted(dst.contiguous(), torch.arange(num_dst + 1, device=dst.device, dtype=dst.dtype))
-    return Edges(indptr, src.contiguous(), num_src)
+    indptr = torch.searchsorted(dst.contiguous(), torch.arange(sizes[1] + 1, device=dst.device, dtype=dst.dtype))
+    return Edges(indptr, src.contiguous(), sizes[0])
 
 
 def _of_adjacency(adj: Adjacency) -> Edges:

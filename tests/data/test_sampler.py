@@ -240,6 +240,7 @@ def test_forms_of_one_graph_give_one_batch() -> None:
     forms: list[tuple[Any, dict[str, Any]]] = [
         (by_dst, {"is_sorted": True}),
         (Data(edge_index=edge_index, num_nodes=NUM_NODES), {}),
+        (Data(edge_index=edge_index, num_nodes=NUM_NODES), {"is_sorted": True}),
     ]
     for form, options in forms:
         out = sample(NeighborSampler(form, [3, 3], **options), [1, 2, 3])
@@ -281,6 +282,11 @@ def test_no_edges_and_no_seeds() -> None:
         ({"time_attr": "nothing"}, r"time_attr: .*\(got neither\)"),
         ({"is_sorted": True}, r"is_sorted: .*\(got a smaller one after a larger\)"),
         ({"data": 3}, r"data: .*\(got int\)"),
+        ({"data": Data(edge_index=torch.ones(2, 3), num_nodes=2), "is_sorted": True}, r"edge_index: .*float32"),
+        (
+            {"data": Data(edge_index=torch.tensor([[0], [5]]), num_nodes=2), "is_sorted": True},
+            r"destinations.*\(got 5\)",
+        ),
         ({"data": Data(edge_index=torch.tensor([[0], [5]]), num_nodes=2)}, r"edge_index: .*\(got 5\)"),
     ],
 )
