@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -72,6 +72,7 @@ shapes = st.tuples(st.integers(0, ROWS + 2), st.integers(0, 9), st.integers(0, 6
 
 
 @pytest.mark.parametrize("policy", POLICIES)
+@settings(max_examples=50)
 @given(trace=batches, shape=shapes, seed=st.integers(0, 2**32))
 def test_rows_are_those_of_the_store_behind_under_any_interleaving(
     policy: str, trace: list[list[int]], shape: tuple[int, int, int, int], seed: int
@@ -105,6 +106,7 @@ def test_rows_are_those_of_the_store_behind_under_any_interleaving(
 
 
 @pytest.mark.parametrize("policy", POLICIES)
+@settings(max_examples=50)
 @given(trace=batches, shape=shapes, ahead=st.integers(0, 9))
 def test_counts_are_those_of_the_replay(
     policy: str, trace: list[list[int]], shape: tuple[int, int, int, int], ahead: int
