@@ -28,7 +28,7 @@ def relabel(local: Tensor, count: int, ids: Tensor) -> tuple[Tensor, Tensor]:
         of ``ids``.
 
     Raises:
-        ValueError: An id lies outside ``[0, N)``, or ``local`` holds a number that is not below ``count``; nothing is
+        ValueError: An id lies outside ``[0, N)``, or ``local`` holds a number beyond all that were given; nothing is
             written then.
 
     Example:

@@ -26,7 +26,7 @@ def sample_hops(
     """Sample the neighbourhood of seeds: hop l draws ``fanouts[l]`` edges of every node that hop l - 1 found.
 
     It is `sample_neighbors` and `relabel` in turn, and the bits are theirs: the draws of hop l are those of
-    ``keys[l]``, on every backend. On the CPU each hop is one walk on the calling thread, without the GIL.
+    ``keys[l]``, on every backend. On the CPU a hop without weights is one walk on the calling thread, without the GIL.
 
     A seed that comes twice stays two nodes with draws of their own, as in PyG, so that the first rows of a batch are
     the seeds as given; an edge from it comes from the first of them.
