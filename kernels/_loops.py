@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from gnnkit.kernels._jit import loop, part
-from gnnkit.kernels._vector import copy_row, prefetch_line
+from gnnkit.kernels._moves import copy_row, prefetch_line
 
 ROWS_AHEAD = 8  # rows asked for before they are copied, and of each so many bytes: the processor guesses what follows
 NEAR = 1024  # both measured on rows of 400 to 4096 bytes

@@ -3,7 +3,7 @@
 ``zeros(table, lanes)`` makes one; ``read`` and ``write`` move it from and to a row of a table ``[N, W]``, from a
 column on; ``+ - * /`` work lane by lane. A vector wider than the machine's registers is
 split over several. Tables of 16-bit floats come as integers (int16: bfloat16, uint16: float16) and are float32 in
-registers: Numba has no 16-bit arithmetic on CPUs. Rows that are only moved (`copy_row`) need no vector.
+registers: Numba has no 16-bit arithmetic on CPUs.
 """
 
 from __future__ import annotations
@@ -77,13 +77,13 @@ def read(typing_context, like, table, row, column, count):
 
     def generate(context, builder, signature, args):
         kind = _raw(table, like)
-        pointer = builder.bitcast(_address(context, builder, signature.args[1:4], args[1:4]), kind.as_pointer())
+        pointer = builder.bitcast(address_of(context, builder, signature.args[1:4], args[1:4]), kind.as_pointer())
         if isinstance(count, types.NoneType):
-            return _decode(builder, table, builder.load(pointer, align=_size(table)))
+            return _decode(builder, table, builder.load(pointer, align=item_bytes(table)))
         mask = _first(context, builder, count, args[4], like.lanes)
         function_type = ir.FunctionType(kind, [kind.as_pointer(), I32, mask.type, kind])
         function = llvm_function(builder, f"llvm.masked.load.{suffix(kind)}.p0", function_type)
-        raw = builder.call(function, [pointer, I32(_size(table)), mask, ir.Constant(kind, None)])
+        raw = builder.call(function, [pointer, I32(item_bytes(table)), mask, ir.Constant(kind, None)])
         return _decode(builder, table, raw)
 
     return like(like, table, row, column, count), generate
@@ -95,14 +95,14 @@ def write(typing_context, value, table, row, column, count):
 
     def generate(context, builder, signature, args):
         raw = _encode(builder, table, args[0])
-        pointer = builder.bitcast(_address(context, builder, signature.args[1:4], args[1:4]), raw.type.as_pointer())
+        pointer = builder.bitcast(address_of(context, builder, signature.args[1:4], args[1:4]), raw.type.as_pointer())
         if isinstance(count, types.NoneType):
-            builder.store(raw, pointer, align=_size(table))
+            builder.store(raw, pointer, align=item_bytes(table))
             return context.get_dummy_value()
         mask = _first(context, builder, count, args[4], value.lanes)
         function_type = ir.FunctionType(ir.VoidType(), [raw.type, pointer.type, I32, mask.type])
         function = llvm_function(builder, f"llvm.masked.store.{suffix(raw.type)}.p0", function_type)
-        builder.call(function, [raw, pointer, I32(_size(table)), mask])
+        builder.call(function, [raw, pointer, I32(item_bytes(table)), mask])
         return context.get_dummy_value()
 
     return types.void(value, table, row, column, count), generate
@@ -113,9 +113,9 @@ def number(typing_context, table, row, column):
     """``table[row, column]`` as the number that a loop computes with."""
 
     def generate(context, builder, signature, args):
-        pointer = _address(context, builder, signature.args, args)
+        pointer = address_of(context, builder, signature.args, args)
         kind = ir.VectorType(context.get_value_type(table.dtype), 1)
-        raw = builder.load(builder.bitcast(pointer, kind.as_pointer()), align=_size(table))
+        raw = builder.load(builder.bitcast(pointer, kind.as_pointer()), align=item_bytes(table))
         return builder.extract_element(_decode(builder, table, raw), I32(0))
 
     return scalar_of(table)(table, row, column), generate
@@ -126,10 +126,10 @@ def put(typing_context, value, table, row, column):
     """``table[row, column] = value``."""
 
     def generate(context, builder, signature, args):
-        pointer = _address(context, builder, signature.args[1:4], args[1:4])
+        pointer = address_of(context, builder, signature.args[1:4], args[1:4])
         single = ir.Constant(ir.VectorType(args[0].type, 1), ir.Undefined)
         raw = _encode(builder, table, builder.insert_element(single, args[0], I32(0)))
-        builder.store(raw, builder.bitcast(pointer, raw.type.as_pointer()), align=_size(table))
+        builder.store(raw, builder.bitcast(pointer, raw.type.as_pointer()), align=item_bytes(table))
         return context.get_dummy_value()
 
     return types.void(scalar_of(table), table, row, column), generate
@@ -164,9 +164,9 @@ def weighted(typing_context, value, weights, row, head, column, depth):
         )
 
         def weight(head):
-            pointer = _address(context, builder, (weights, row_type, types.int64), (array, row_id, head))
+            pointer = address_of(context, builder, (weights, row_type, types.int64), (array, row_id, head))
             kind = ir.VectorType(context.get_value_type(weights.dtype), 1)
-            raw = builder.load(builder.bitcast(pointer, kind.as_pointer()), align=_size(weights))
+            raw = builder.load(builder.bitcast(pointer, kind.as_pointer()), align=item_bytes(weights))
             return builder.extract_element(_decode(builder, weights, raw), I32(0))
 
         spread = builder.icmp_signed("!=", width, I64(0))
@@ -197,10 +197,10 @@ def prefetch_tile(typing_context, like, table, row, column):
 
     def generate(context, builder, signature, args):
         byte = ir.IntType(8).as_pointer()
-        start = builder.bitcast(_address(context, builder, signature.args[1:], args[1:]), byte)
+        start = builder.bitcast(address_of(context, builder, signature.args[1:], args[1:]), byte)
         function_type = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
         function = llvm_function(builder, "llvm.prefetch.p0", function_type)
-        for offset_bytes in range(0, like.lanes * _size(table), 64):
+        for offset_bytes in range(0, like.lanes * item_bytes(table), 64):
             line = builder.gep(start, [I64(offset_bytes)])
             builder.call(function, [line, I32(0), I32(3), I32(1)])  # to read, keep close, data
         return context.get_dummy_value()
@@ -224,40 +224,6 @@ def prefetch_item(typing_context, array, k):
     return types.void(array, k), generate
 
 
-@intrinsic
-def copy_row(typing_context, table, row, out, k):
-    """``out[k] = table[row]``, by the C library's memcpy; both tables of one width, in memory apart."""
-
-    def generate(context, builder, signature, args):
-        _, row_type, _, k_type = signature.args
-        source = _address(context, builder, (table, row_type, types.int64), (*args[:2], I64(0)))
-        target = _address(context, builder, (out, k_type, types.int64), (*args[2:], I64(0)))
-        width = cgutils.unpack_tuple(builder, context.make_array(table)(context, builder, args[0]).shape)[1]
-        byte = ir.IntType(8).as_pointer()
-        function_type = ir.FunctionType(ir.VoidType(), [byte, byte, I64, I1])
-        function = llvm_function(builder, "llvm.memcpy.p0.p0.i64", function_type)
-        ends = (builder.bitcast(pointer, byte) for pointer in (target, source))
-        builder.call(function, [*ends, builder.mul(width, I64(_size(table))), I1(0)])
-        return context.get_dummy_value()
-
-    return types.void(table, row, out, k), generate
-
-
-@intrinsic
-def prefetch_line(typing_context, table, row, column):
-    """Ask the processor for the cache line of ``table[row, column]``; a wrong address does no harm."""
-
-    def generate(context, builder, signature, args):
-        byte = ir.IntType(8).as_pointer()
-        function_type = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
-        function = llvm_function(builder, "llvm.prefetch.p0", function_type)
-        line = builder.bitcast(_address(context, builder, signature.args, args), byte)
-        builder.call(function, [line, I32(0), I32(3), I32(1)])  # to read, keep close, data
-        return context.get_dummy_value()
-
-    return types.void(table, row, column), generate
-
-
 # ------------------------------------------------------------------ what the intrinsics are made of
 
 
@@ -278,7 +244,7 @@ def _encode(builder, table, value):
     return _half.ENCODE[table.dtype](builder, value) if table.dtype in _half.ENCODE else value
 
 
-def _size(table: Any) -> int:
+def item_bytes(table: Any) -> int:
     size: int = table.dtype.bitwidth // 8
     return size
 
@@ -288,7 +254,7 @@ def suffix(kind: Any) -> str:
     return f"v{kind.count}{name}"
 
 
-def _address(context, builder, kinds, values):
+def address_of(context, builder, kinds, values):
     """The address of ``table[row, column]``, rows contiguous; 64-bit arithmetic."""
     array = context.make_array(kinds[0])(context, builder, values[0])
     width = cgutils.unpack_tuple(builder, array.shape)[1]

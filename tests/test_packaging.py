@@ -58,8 +58,8 @@ ALLOWED: dict[str, set[str]] = {
     "cli": {*MODELS, *RUNS, *SUBJECTS, "_accelerate", "bench", "gnnkit"},
     "pipeline.__main__": {"cli"},
 }
-# packages that few modules may import: numba's jit in one, the vectors that its loops miss in three
-VECTORS = {"gnnkit.kernels._half", "gnnkit.kernels._math", "gnnkit.kernels._vector"}
+# packages that few modules may import: numba's jit in one, what its loops miss in four
+VECTORS = {f"gnnkit.kernels.{name}" for name in ("_half", "_math", "_moves", "_vector")}
 HOMES: dict[str, set[str]] = {"numba": {"gnnkit.kernels._jit", *VECTORS}, "llvmlite": VECTORS}
 # packages that need not be installed: one module only may import them, and only when they are used
 OPTIONAL_HOMES: dict[str, set[str]] = {
