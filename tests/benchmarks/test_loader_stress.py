@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "claims" / "loader_stress.py"
-SMALL = ["--batches", "50", "--abandoned", "3", "--errors", "2", "--interrupts", "0"]
+SMALL = ["--batches", "50", "--abandoned", "2", "--errors", "2", "--interrupts", "0"]
 
 
 @pytest.fixture(scope="module")

@@ -77,7 +77,7 @@ def test_all_nodes_are_the_whole_graph() -> None:
 
 
 def test_first_draws_follow_the_importance() -> None:
-    data, seeds, runs = graph(), torch.tensor([3, 8, 20]), 3000
+    data, seeds, runs = graph(), torch.tensor([3, 8, 20]), 1000
     importance = (dense(data, "sym")[seeds] ** 2).sum(0)
     importance[seeds] = 0  # they are kept whether drawn or not
     sampler = LayerWiseSampler(data, [1])

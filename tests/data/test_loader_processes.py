@@ -21,7 +21,8 @@ def make(num_workers, prefetch):
 
 
 def child(body: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", SCRIPT + body]
+    # from 3.12 on Python warns of forks beside threads, which this is about
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", SCRIPT + body]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
