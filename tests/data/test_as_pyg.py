@@ -81,6 +81,8 @@ def typed() -> tuple[dict[Any, Any], dict[Any, Adjacency]]:
     return stores, adj
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # on a machine with one core
 @pytest.mark.parametrize("workers", [0, 2])
 def test_pygs_node_loader_reads_a_graph(workers: int) -> None:
     x, y = torch.rand(5, 3), torch.arange(5)

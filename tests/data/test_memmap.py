@@ -174,6 +174,7 @@ def test_a_store_is_pickled_by_its_path(tmp_path: Path, direct: bool, monkeypatc
         pickle.loads(sent)
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_forked_child_reads_after_its_parent_did(tmp_path: Path, direct: bool) -> None:
     rows = table(500, 4)
     store = stored(tmp_path, rows, direct=direct, queue_depth=4)

@@ -190,6 +190,7 @@ def in_child(call: Any) -> str:
     return message
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_forked_child_is_refused_and_leaves_the_memory_alone(cuda: FakeRuntime) -> None:
     store = Pinned(torch.rand(5, 3))
 
