@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch_geometric.data import HeteroData
 
 from gnnkit.datasets import _ogb, card, load, names
 from gnnkit.datasets._ogb_cards import ATOMS, BONDS, CARDS, METRICS
@@ -50,6 +51,14 @@ def test_the_cards_are_those_of_all_of_ogbs_datasets_and_agree_with_ogb() -> Non
             assert facts.num_classes == max(int(known[name]["num classes"]), 0)
             assert ("regression" in known[name]["task type"]) == (facts.task == "graph_regression")
         assert all((facts.title, facts.splits, facts.source, facts.licence))
+
+
+def test_classes_of_several_types_have_no_split_of_their_own() -> None:
+    data = HeteroData()
+    data["a"].num_nodes = data["b"].num_nodes = 3
+    data.card = CARDS["ogbn-arxiv"]
+    with pytest.raises(ValueError, match=r"^ogbn-arxiv: expected one type of nodes with classes \(got None of a, b\)$"):
+        data.card.split(data, 0)
 
 
 def test_a_molecules_categories_are_ogbs() -> None:

@@ -12,11 +12,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch_geometric.data import HeteroData
 
 from gnnkit.bench import run_benchmark, summarise
 from gnnkit.datasets import _ogb, _ogb_load, card, load
-from gnnkit.datasets._ogb_cards import CARDS
 from gnnkit.train import GraphPrediction, NodeClassification
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -121,14 +119,6 @@ def test_a_set_of_typed_nodes_is_a_hetero_data(ogb_sets: Any, tmp_path: Path) ->
     assert (data.card.num_nodes, data.card.num_edges, data.card.num_features) == (9, 6, 5)
     assert data.card.node_type == "paper"
     assert data.card.split(data, seed=0).test.tolist() == [4, 5]
-
-
-def test_classes_of_several_types_have_no_split_of_their_own() -> None:
-    data = HeteroData()
-    data["a"].num_nodes = data["b"].num_nodes = 3
-    data.card = CARDS["ogbn-arxiv"]
-    with pytest.raises(ValueError, match=r"^ogbn-arxiv: expected one type of nodes with classes \(got None of a, b\)$"):
-        data.card.split(data, 0)
 
 
 def test_whole_numbers_as_features_of_nodes_become_floats(ogb_sets: Any, tmp_path: Path) -> None:

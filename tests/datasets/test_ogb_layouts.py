@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from official_sets import SETS, papers100m, read_by_ogb, write_set
+from official_sets import SETS, papers100m, write_set
+from ogb_oracle import read_by_ogb
 from torch import Tensor
 
 from gnnkit.datasets import _ogb_load, load
