@@ -145,7 +145,7 @@ class Cached:
         self._source = Accumulator(store, outstanding)
         self._announced: deque[tuple[Ints, Ints]] = deque()  # ids, and the place of each among the distinct ones
         self._scratch = np.empty(num_rows, np.int32)
-        self._distinct_lock, self._read_lock = Lock(), Lock()
+        self._distinct_lock, self._announce_lock, self._read_lock = Lock(), Lock(), Lock()
         self._reads = self._hits = self._victim_hits = self._evictions = 0
 
     @property
@@ -170,8 +170,9 @@ class Cached:
         check_ids(ids, self.shape[0])
         host = _host(ids)
         distinct, inverse = self._distinct(host)
-        self._announced.append((host, inverse))
-        self._residents.window.announce(distinct)
+        with self._announce_lock:
+            self._residents.window.announce(distinct)  # first: what `read` sees announced, the window has
+            self._announced.append((host, inverse))
 
     def read(self, ids: Tensor, out: Tensor | None = None) -> Tensor:
         """Return the rows of ``ids``, as `FeatureStore.read` does; consumes the oldest announced batch, if any.
@@ -215,7 +216,7 @@ class Cached:
 
     def forget(self) -> None:
         """Drop what was announced and not read, as when an epoch ends half-way; rows that are held stay."""
-        with self._read_lock:
+        with self._read_lock, self._announce_lock:
             self._announced.clear()
             self._residents.forget()
             self._source.forget()

@@ -88,15 +88,18 @@ class Residents:
         self._position = np.zeros(num_rows if self.victims.num_rows else 0, np.int32)
 
     def look(self, ids: Ints | None = None) -> Found:
-        """Find the rows of the oldest announced batch; of ``ids``, distinct rows, where none was announced."""
-        for step, admitted in self.window.admit():
-            self._refresh(step, admitted)
-        step = self.window.step
-        if self.window.waiting:
+        """Find the rows of the oldest announced batch; of ``ids``, distinct rows, where none was announced.
+
+        The caller decides which of them: another thread may announce at any time, and batches that it announces during
+        a step of unannounced rows come after that step.
+        """
+        if ids is None:
+            for later, admitted in self.window.admit():
+                self._refresh(later, admitted)
             ids, reuse = self.window.oldest()
         else:
-            assert ids is not None
             reuse = np.full(len(ids), UNKNOWN, np.int64)
+        step = self.window.step
         line = self._line[ids].astype(np.int64)
         line[self._ids[line] != ids] = -1
         waiting = np.full(len(ids), -1, np.int64)

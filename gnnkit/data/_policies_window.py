@@ -29,11 +29,6 @@ class Window:
         self._next = np.empty(16, np.int64)  # ring, its length a power of two
         self._entries = 0
 
-    @property
-    def waiting(self) -> bool:
-        """Whether an announced batch has not been read."""
-        return bool(self._open or self._announced)
-
     def announce(self, ids: Ints) -> None:
         """Append a batch of distinct rows."""
         self._announced.append(ids)

@@ -229,63 +229,6 @@ def test_nothing_is_read_early_that_nobody_announced() -> None:
     assert behind.rows == 2
 
 
-# ------------------------------------------------------------------ announced and not read
-
-
-def test_a_read_of_other_ids_than_announced_is_refused_and_changes_nothing() -> None:
-    cached, behind, rows = make("lookahead", 4)
-    cached.announce(torch.tensor([1, 2]))
-    for wrong in ([2, 1], [1], [1, 2, 3]):
-        with pytest.raises(
-            ValueError, match=r"ids: expected the 2 ids of the oldest announced batch, .* \(got \d others"
-        ):
-            cached.read(torch.tensor(wrong))
-    assert behind.rows == 0
-    assert torch.equal(cached.read(torch.tensor([1, 2])), rows[1:3])
-
-
-def test_forget_lets_another_epoch_begin() -> None:
-    cached, behind, rows = make("lookahead", 4, window=3)
-    for batch in ([1, 2], [3], [4]):
-        cached.announce(torch.tensor(batch))
-    cached.read(torch.tensor([1, 2]))
-    cached.forget()
-    assert torch.equal(cached.read(torch.tensor([2, 9])), rows[[2, 9]])
-    assert (cached.stats().hits, behind.rows) == (1, 3)  # what lay in the cache still does
-
-
-def test_announced_ids_are_copied() -> None:
-    cached, _, rows = make("lru", 4)
-    ids = torch.tensor([1, 2])
-    cached.announce(ids)
-    ids.fill_(5)  # the loader's buffer is used again
-    assert torch.equal(cached.read(torch.tensor([1, 2])), rows[1:3])
-
-
-def test_announced_while_others_are_read() -> None:
-    """A sampling thread announces ahead of the thread that reads."""
-    from queue import Queue
-    from threading import Thread
-
-    rng = np.random.default_rng(0)
-    ids = [torch.from_numpy(rng.integers(0, ROWS, 8)) for _ in range(200)]
-    cached, behind, rows = make("hybrid", 7, victim=3, window=3)
-    ready: Queue[Tensor] = Queue(maxsize=5)
-
-    def sample() -> None:
-        for batch in ids:
-            cached.announce(batch)
-            ready.put(batch)
-
-    thread = Thread(target=sample)
-    thread.start()
-    for _ in ids:
-        batch = ready.get(timeout=60)
-        assert torch.equal(cached.read(batch), rows[batch])
-    thread.join(60)
-    assert cached.stats().storage_reads == behind.rows
-
-
 # ------------------------------------------------------------------ scores from a graph
 
 
