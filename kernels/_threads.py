@@ -11,7 +11,7 @@ import os
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import pairwise
 
 import numpy as np
@@ -63,10 +63,16 @@ def run(loop: Callable[..., int], bounds: list[int], *args: object, threads: int
             status = max(status, loop(low, high, *args))
 
     helpers = min(threads, len(parts)) - 1
-    futures = [_pool(threads).submit(drain) for _ in range(helpers)]
-    status = drain()
-    # A helper that has not started by now finds nothing left to do.
-    return max([status, *(future.result() for future in futures if not future.cancel())])
+    futures: list[Future[int]] = []
+    try:
+        futures.extend(_pool(threads).submit(drain) for _ in range(helpers))
+        status = drain()
+    finally:
+        parts.clear()  # after an error or Ctrl-C nobody begins another part,
+        # and what helpers still write into is not let go of; one that has not started by now has nothing to do
+        begun = [future for future in futures if not future.cancel()]
+        wait(begun)
+    return max([status, *(future.result() for future in begun)])
 
 
 def _num_parts(operations: int, num_rows: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.connection
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -218,3 +219,34 @@ def test_forked_loader_workers_aggregate_after_their_parent_did(set_threads: Cal
     expected = torch.stack([Sums()[k] for k in range(4)])
     loader = DataLoader(Sums(), batch_size=None, num_workers=2, multiprocessing_context="fork", timeout=PATIENCE)
     assert torch.equal(torch.stack(list(loader)), expected)
+
+
+def test_an_error_is_raised_when_no_helper_writes_any_more() -> None:
+    """Or it would write into memory that the caller has given back."""
+    started, ended, caller = threading.Event(), [], threading.get_ident()
+
+    def loop(low: int, high: int) -> int:
+        if threading.get_ident() == caller:
+            assert started.wait(PATIENCE)
+            raise KeyboardInterrupt
+        started.set()
+        time.sleep(0.2)
+        ended.append(low)
+        return 0
+
+    with pytest.raises(KeyboardInterrupt):
+        _threads.run(loop, list(range(9)), threads=2)
+    assert len(ended) == 1  # it ended its part and began no other
+
+
+def test_an_error_of_a_helper_is_raised() -> None:
+    caller = threading.get_ident()
+
+    def loop(low: int, high: int) -> int:
+        if threading.get_ident() != caller:
+            raise OSError("mine")
+        time.sleep(0.05)
+        return 0
+
+    with pytest.raises(OSError, match="mine"):
+        _threads.run(loop, list(range(9)), threads=2)
