@@ -66,7 +66,7 @@ class MemoryMapped:
         self._state = file.state()
         self._header = Header.unpack(os.pread(file.number, HEADER_BYTES, 0), str(self.path))
         _check_content(file, self._header, str(self.path), verify)
-        past = _past_the_cache(self.path) if direct else None
+        past = _past_the_cache(self.path, file) if direct else None
         if verify and direct:
             os.posix_fadvise(file.number, 0, 0, os.POSIX_FADV_DONTNEED)
         self._rows: DiskRows | None = DiskRows(file, past, HEADER_BYTES, self._header.row_bytes, queue_depth)
@@ -139,12 +139,15 @@ def _reopen(kind: type[MemoryMapped], path: Path, direct: bool, queue_depth: int
     return store
 
 
-def _past_the_cache(path: Path) -> Descriptor:
+def _past_the_cache(path: Path, file: Descriptor) -> Descriptor:
     try:
-        return Descriptor(path, os.O_DIRECT)
+        past = Descriptor(path, os.O_DIRECT)
     except OSError as error:
         what = f"direct: expected a file system with O_DIRECT under {path} (got {error.strerror})"
         raise OSError(error.errno, what) from error
+    if not os.path.sameopenfile(past.number, file.number):
+        raise ValueError(f"{path}: expected the file that was checked (got one that replaced it meanwhile)")
+    return past
 
 
 def _check_content(file: Descriptor, header: Header, what: str, verify: bool) -> None:

@@ -157,6 +157,15 @@ def test_a_file_replaced_while_open_is_still_read(path: Path) -> None:
     assert torch.equal(MemoryMapped(path).read(torch.tensor([7])), ROWS[7:8] + 1)
 
 
+def test_a_file_replaced_while_it_is_opened_is_not_read_for_the_one_checked(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened(path, True)
+    monkeypatch.setattr("gnnkit.data._memmap._check_content", lambda *args: write_features(path, ROWS + 1))
+    with pytest.raises(ValueError, match=r"rows: expected the file that was checked \(got one that replaced it"):
+        MemoryMapped(path, direct=True)
+
+
 @pytest.mark.parametrize("direct", [False, True])
 def test_a_failing_read_that_succeeds_again_gives_the_rows(
     path: Path, direct: bool, monkeypatch: pytest.MonkeyPatch
