@@ -74,14 +74,14 @@ def download(
     part, failures = path.with_name(path.name + ".part"), 0
     note = part.with_name(part.name + ".json")
     with _locked(part) as file, _meter(path.name, progress) as tell:
+        most = file.seek(0, os.SEEK_END)
         while True:
-            before = file.seek(0, os.SEEK_END)
             try:
                 _attempt(url, file, note, timeout, tell)
                 break
             except _BrokenError as error:
                 cause, have = error.__cause__ or error, file.seek(0, os.SEEK_END)
-                failures = 1 if have > before else failures + 1
+                failures, most = 1 if have > most else failures + 1, max(have, most)
                 unreachable = type(cause) is urllib.error.URLError and not have  # no network, no such server
                 if failures >= attempts or unreachable:
                     raise cause from None
@@ -118,7 +118,7 @@ def _attempt(url: str, file: BufferedRandom, note: Path, timeout: float, tell: P
             file.write(block)
             have += len(block)
             tell(have, size)
-    if size is not None and have < size:
+    if size is not None and have != size:
         raise _BrokenError from ConnectionError(
             f"{url}: expected {size} bytes (got {have} before the connection ended)"
         )

@@ -16,6 +16,7 @@ class FileServer(ThreadingHTTPServer):
         breaks: After how many bytes each of the next connections ends; an answer is whole when none is left.
         answers: Statuses of the next answers, without content.
         ranges: Whether it knows them.
+        extra: Bytes that it appends to a part of the file.
         length: A false Content-Length; None for the true one, -1 for none at all.
         asked: The Range and If-Range of every request.
     """
@@ -28,7 +29,7 @@ class FileServer(ThreadingHTTPServer):
         self.breaks: list[int] = []
         self.answers: list[int] = []
         self.length: int | None = None
-        self.location = ""
+        self.extra = b""
         self.asked: list[tuple[str | None, str | None]] = []
 
     @property
@@ -62,7 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
             if begin >= len(server.content):
                 self.send_error(416)
                 return
-        body = server.content[begin:]
+        body = server.content[begin:] + (server.extra if begin else b"")
         self.send_response(206 if begin else 200)
         if begin:
             self.send_header("Content-Range", f"bytes {begin}-{len(server.content) - 1}/{len(server.content)}")

@@ -141,6 +141,20 @@ def test_fewer_bytes_than_announced_are_not_a_file(server: FileServer, tmp_path:
     assert not (tmp_path / "set.zip").exists()
 
 
+def test_a_server_that_is_never_content_is_given_up(server: FileServer, tmp_path: Path) -> None:
+    server.length = len(CONTENT) + 7  # what is there is too short for one answer and too long for the next
+    with pytest.raises(ConnectionError, match=rf"expected {len(CONTENT) + 7} bytes"):
+        fetch(server, tmp_path / "set.zip", attempts=3)
+    assert len(server.asked) == 3
+
+
+def test_more_bytes_than_the_file_has_are_not_a_file(server: FileServer, tmp_path: Path) -> None:
+    server.breaks, server.extra = [1_500_000], b"more"
+    fetch(server, tmp_path / "set.zip")
+    assert (tmp_path / "set.zip").read_bytes() == CONTENT
+    assert server.asked[2:] == [(f"bytes={len(CONTENT) + 4}-", '"one"'), (None, None)]
+
+
 def test_a_size_that_is_not_told_is_no_obstacle(server: FileServer, tmp_path: Path) -> None:
     server.length = -1
     assert fetch(server, tmp_path / "set.zip").size == len(CONTENT)
