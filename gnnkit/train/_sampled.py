@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import RandomSampler
 
 from gnnkit.adjacency import Adjacency
 from gnnkit.data import Split
@@ -26,7 +27,7 @@ class SampledNodeClassification:
     ``model(x, edge_index)`` on that piece, and the loss is of the training nodes alone. Scores are of the whole graph
     with all neighbours, computed layer by layer (`layerwise`), so ``model.steps()`` has to say what its layers are.
     Which nodes and neighbours are drawn depends on torch's global generator alone, which a checkpoint of `fit` holds:
-    not on the number of threads. Steps differ in size by one node at the most, so that none is left with a node alone.
+    not on the number of threads. Steps differ in size by one training node at the most.
 
     Args:
         features: A store [N, D] of floating-point rows; where it announces batches ahead (`Cached`), the loader does.
@@ -94,8 +95,7 @@ class SampledNodeClassification:
             list(fanout),
             input_nodes=split.train,
             neighbor_sampler=sampler,
-            batch_size=-(-split.train.numel() // num_steps),
-            shuffle=True,
+            batch_sampler=_EvenSteps(split.train.numel(), num_steps),
             num_workers=num_workers,
             prefetch=prefetch,
             window=window,
@@ -116,3 +116,17 @@ class SampledNodeClassification:
         result = {name: self.metric.score(logits[ids], self.y[ids]) for name, ids in parts.items()}
         result["valid_loss"] = float(self.metric.loss(logits[self.split.valid], self.y[self.split.valid]))
         return result
+
+
+class _EvenSteps:
+    """Positions in a new random order every epoch, cut into steps; a last step of what is left could be one node."""
+
+    def __init__(self, num_inputs: int, num_steps: int) -> None:
+        self._order, self._num_steps = RandomSampler(range(num_inputs)), num_steps
+
+    def __len__(self) -> int:
+        return self._num_steps
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in torch.tensor(list(self._order)).tensor_split(self._num_steps):
+            yield step.tolist()

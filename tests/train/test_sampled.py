@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import gnnkit
 from gnnkit.bench import ModelConfig
 from gnnkit.bench._models import build
-from gnnkit.data import Cached, InMemory
+from gnnkit.data import Cached, InMemory, Split
 from gnnkit.datasets import load
 from gnnkit.train import NodeClassification, SampledNodeClassification, TrainConfig, fit, seed_everything
 
@@ -56,6 +56,13 @@ def test_steps_are_even_and_hold_every_training_node_once(karate: Any) -> None:
     assert sorted(torch.cat([nodes[: train // 2] for nodes in seen]).tolist()) == sorted(split.train.tolist())
     assert all(len(nodes) > train // 2 for nodes in seen)
     assert data.num_nodes > max(len(nodes) for nodes in seen)
+
+
+def test_no_step_is_left_with_the_rest(karate: Any) -> None:
+    data, _, adj = karate
+    split = Split(torch.arange(21), torch.tensor([21]), torch.tensor([22]))
+    task = SampledNodeClassification(InMemory(data.x), adj, data.y, split, fanout=[2], batch_size=4)
+    assert [batch.batch_size for batch in task.loader] == [4, 4, 4, 3, 3, 3]  # fours alone would leave a one
 
 
 def test_a_cache_announced_by_the_loader_changes_no_weight(karate: Any) -> None:
