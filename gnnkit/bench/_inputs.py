@@ -105,6 +105,8 @@ def check(loader: LoaderConfig, features: FeaturesConfig, num_layers: int, task:
             raise ValueError(f"loader.kind=neighbor: expected a task on nodes of one graph (got {name}, {task})")
     if loader.kind == "neighbor":
         loader.per_layer(num_layers)
+        if features.kind == "pinned" and not torch.cuda.is_available():
+            raise ValueError("features.kind=pinned: expected a CUDA device, or features.kind=memory (got no device)")
     elif features.kind != "memory":
         raise ValueError(f"features.kind={features.kind}: expected loader.kind=neighbor with it (got full)")
 

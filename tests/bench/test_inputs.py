@@ -52,6 +52,15 @@ def test_settings_have_to_fit_each_other_and_the_task(tmp_path: Path) -> None:
     check(config.loader, config.features, config.model.num_layers, "node_classification", "karate")
 
 
+def test_pinned_memory_without_a_gpu_is_refused_before_a_run_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"features.kind=pinned: expected a CUDA device.*\(got no device\)"):
+        bench(tmp_path / "runs", "sage", overrides=(*SAMPLED, "features.kind=pinned"))
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize("model", ["sage", "gcn", "mlp"])
 def test_a_killed_sampled_run_continues_to_the_numbers_of_an_unbroken_one(tmp_path: Path, model: str) -> None:
     settings = (*SAMPLED, "train.checkpoint_every=2")
