@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from gnnkit.data._memmap_format import BLOCK_BYTES, DTYPES, HEADER_BYTES, Header
+from gnnkit.data._partial import create
 from gnnkit.kernels import _check
 
 _CHUNK_BYTES = 16 << 20  # of a whole tensor, at a time
@@ -31,9 +32,10 @@ def write_features(
     """Write a table of rows to a file that `gnnkit.data.MemoryMapped` reads.
 
     The rows are written as they come; one chunk is held at a time. The file appears under its name when it is complete
-    and on disk: it is written beside it (``.<name>.<process>.partial``), forced to disk and renamed. What goes wrong
-    on the way, a full disk included, removes the partial file; a killed process leaves it behind, and it is no valid
-    table. A file that was there before is replaced, and whoever has it open keeps reading the old one.
+    and on disk: it is written beside it (``.<name>.<process>-<number>.partial``), forced to disk and renamed. What goes
+    wrong on the way, a full disk included, removes the partial file. A killed process leaves it behind: it is no valid
+    table, and the next write of that name removes it. A file that was there before is replaced, and whoever has it
+    open keeps reading the old one. Of several that write one name at once, the last to finish gets it.
 
     Cost: every byte is read once for its checksum (CRC-32 of each MiB) and written once.
 
@@ -64,19 +66,18 @@ def write_features(
     """
     path = Path(path)
     _check_arguments(rows, dtype, shape)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with _writing(path):
-        file = partial.open("wb", buffering=0)
-    try:
-        with file:
+        partial, file = create(path)
+    with file:  # locked until it has its name, or is gone
+        try:
             sink = _Sink(path, file)
             header = _write(sink, _chunks(rows, dtype, shape), dtype, shape)
             sink.sync()
-        with _writing(path):
-            partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+            with _writing(path):
+                partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # the new name too
@@ -176,8 +177,10 @@ def _chunks(rows: Any, dtype: torch.dtype | None, shape: Sequence[int] | None) -
 
 def _tensor(given: Any) -> Tensor:
     if isinstance(given, np.ndarray) and given.ndim:
+        if not (given.flags.writeable and given.dtype.isnative and min(given.strides) >= 0):  # not for torch
+            given = np.array(given, given.dtype.newbyteorder("="), order="C")
         try:
-            return torch.from_numpy(given if given.flags.writeable else given.copy())
+            return torch.from_numpy(given)
         except TypeError as error:  # of objects or strings, say
             raise ValueError(f"rows: expected numbers of a type that torch has (got {given.dtype})") from error
     if not isinstance(given, Tensor) or given.dim() == 0 or given.layout != torch.strided:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import signal
@@ -40,6 +41,8 @@ WAYS: dict[str, Callable[[], Any]] = {
     "row by row": lambda: iter(ROWS[:, None].unbind(0)),
     "uneven": lambda: pieces(ROWS, 1, 0, 2620, 3, 0, 3000),
     "arrays and tensors": lambda: [ROWS[:9].numpy(), ROWS[9:]],
+    "array backwards": lambda: np.ascontiguousarray(ROWS.numpy()[::-1])[::-1],
+    "array of the other byte order": lambda: ROWS.numpy().astype(ROWS.numpy().dtype.newbyteorder()),
     "strided": lambda: (chunk.t().contiguous().t() for chunk in ROWS.split(777)),
     "with gradients": lambda: [ROWS.clone().requires_grad_()],
 }
@@ -174,11 +177,48 @@ def test_a_killed_writer_leaves_no_table(tmp_path: Path) -> None:
     assert writer.returncode == -signal.SIGKILL
     assert torch.equal(rows_of(tmp_path / "rows"), ROWS)
     (left,) = (path for path in tmp_path.iterdir() if path.name != "rows")
-    assert left.name == f".rows.{writer.pid}.partial"
+    assert left.name.startswith(f".rows.{writer.pid}-")
+    assert left.name.endswith(".partial")
     assert left.stat().st_size > 1_000_000
     for verify in (True, False):
         with pytest.raises(ValueError, match=r"expected a finished table .* \(got no header\)"):
             MemoryMapped(left, verify=verify)
+    other = tmp_path / left.name.replace(".rows", ".rows.old")
+    other.touch()
+    write_features(tmp_path / "rows", ROWS[:5])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, "rows"]  # the dead writer's went, no other
+
+
+def test_writers_of_one_name_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """One begins and ends while the other, of the same process, writes."""
+
+    def first() -> Iterator[Tensor]:
+        yield ROWS + 1
+        write_features(tmp_path / "rows", ROWS)
+        assert torch.equal(rows_of(tmp_path / "rows"), ROWS)
+        yield ROWS + 2
+
+    write_features(tmp_path / "rows", first())
+    assert torch.equal(rows_of(tmp_path / "rows"), torch.cat([ROWS + 1, ROWS + 2]))
+    assert [path.name for path in tmp_path.iterdir()] == ["rows"]
+
+
+def test_a_file_taken_for_abandoned_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock, taken = fcntl.flock, list[Path]()
+
+    def late(file: Any, how: int) -> None:
+        if not taken:
+            taken.extend(tmp_path.iterdir())
+            taken[0].unlink()
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    write_features(tmp_path / "rows", ROWS)
+    assert len(taken) == 1
+    assert torch.equal(rows_of(tmp_path / "rows"), ROWS)
+    assert [path.name for path in tmp_path.iterdir()] == ["rows"]
 
 
 @pytest.mark.slow
