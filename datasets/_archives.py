@@ -46,7 +46,8 @@ def unpack(name: str, archive: Path, target: Path) -> None:
 
 
 def _check(name: str, archive: Path, members: list[zipfile.ZipInfo]) -> None:
-    seen: set[str] = set()
+    files: set[PurePosixPath] = set()
+    folders = {PurePosixPath()}
     for member in members:
         path, kind = PurePosixPath(member.filename), stat.S_IFMT(member.external_attr >> 16)
         if path.is_absolute() or ".." in path.parts or any(sign in member.orig_filename for sign in "\\\0"):
@@ -56,9 +57,12 @@ def _check(name: str, archive: Path, members: list[zipfile.ZipInfo]) -> None:
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR) or member.flag_bits & 1:
             what = "an encrypted one" if member.flag_bits & 1 else f"mode {stat.filemode(member.external_attr >> 16)}"
             raise ValueError(f"{name}: expected plain files in {archive} (got {member.filename!r}, {what})")
-        if str(path) in seen and not member.is_dir():
+        is_folder = member.filename.endswith("/")
+        if path in files or not files.isdisjoint(path.parents) or (path in folders and not is_folder):
             raise ValueError(f"{name}: expected each name once in {archive} (got {member.filename!r} again)")
-        seen.add(str(path))
+        folders.update(path.parents, {path} if is_folder else ())
+        if not is_folder:
+            files.add(path)
     total, most = sum(member.file_size for member in members), archive.stat().st_size * _RATIO + _SPARE
     if total > most:
         raise ValueError(

@@ -86,6 +86,9 @@ class CsvTable:
         out = torch.empty((2, self.rows, 2 if both else 1), dtype=torch.int64)
         array, begin = out.numpy(), 0
         for chunk in self.chunks():
+            if chunk.shape[1] != 2 or chunk.dtype.kind not in "iu":
+                got = f"{chunk.shape[1]} columns of {chunk.dtype}"
+                raise ValueError(f"{self.path.name}: expected two columns of whole numbers (got {got})")
             part = slice(begin, begin + len(chunk))
             array[:, part, 0] = chunk.T
             if both:

@@ -68,6 +68,14 @@ def test_a_name_twice_is_refused(tmp_path: Path) -> None:
         unpack("ogbn-x", tmp_path / "a.zip", tmp_path / "out")
 
 
+@pytest.mark.parametrize("names", [("a", "a/"), ("a", "a/b"), ("a/b", "a"), ("a/", "a"), ("a", "./a"), (".",), ("",)])
+def test_a_file_with_the_name_of_a_folder_is_refused_unread(names: tuple[str, ...], tmp_path: Path) -> None:
+    archive = pack(tmp_path / "a.zip", dict.fromkeys(names, ""))
+    with pytest.raises(ValueError, match=r"expected each name once in .* \(got '.*' again\)"):
+        unpack("ogbn-x", archive, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_archive_that_blows_up_is_refused_unread(tmp_path: Path) -> None:
     archive = pack(tmp_path / "a.zip", {f"{number}": "\0" * (1 << 23) for number in range(8)})
     assert archive.stat().st_size < 100_000
