@@ -78,7 +78,7 @@ class Residents:
     def __init__(self, num_rows: int, capacity: int, policy: Policy, window: int = 0, victim_rows: int = 0) -> None:
         length = window if policy.name in WINDOWED else 0
         self.policy, self.window = policy, Window(num_rows, length)
-        self.victims = Victims(length, victim_rows // length if length else 0)
+        self.victims = Victims(length, min(victim_rows // length, num_rows) if length else 0)
         self.capacity = min(capacity - self.victims.num_rows, num_rows)  # lines
         self._ids = np.full(self.capacity + 1, -1, np.int64)  # row of each line; the last line stays empty
         self._line = np.full(num_rows, self.capacity, np.int32)

@@ -167,7 +167,8 @@ class Sharded:
         sent = _as_bytes(rows.index_select(0, request.each))
         received = sent.new_empty((len(request.ids), *sent.shape[1:]))
         dist.all_to_all_single(received, sent, request.asked, request.serves, group=self._group)
-        out.index_copy_(0, request.order.to(out.device), received.to(out.device).view(self.dtype).view(out.shape))
+        if received.numel():  # bytes of rows without numbers cannot be viewed as another dtype
+            out.index_copy_(0, request.order.to(out.device), received.to(out.device).view(self.dtype).view(out.shape))
         return out
 
     def forget(self) -> None:

@@ -45,8 +45,11 @@ def everybody(values: list[int]) -> list[int]:
 def any_ids_and_rows(rank: int, ranks: int) -> None:
     draw = torch.Generator().manual_seed(rank)
     for seed in (None, 3):
-        for row, dtype in (((2,), torch.float32), ((), torch.int64), ((2, 3), torch.float16), ((1,), torch.bool)):
-            table = torch.arange(ROWS * max(torch.Size(row).numel(), 1)).view(ROWS, *row).to(dtype)
+        for row, dtype in (
+            *(((2,), torch.float32), ((), torch.int64), ((2, 3), torch.float16), ((1,), torch.bool)),
+            ((0,), torch.float32),
+        ):
+            table = torch.arange(ROWS * torch.Size(row).numel()).view(ROWS, *row).to(dtype)
             store = Sharded(InMemory(table), seed=seed)
             assert isinstance(store, FeatureStore)
             for count in (0, 5 * rank, 7, 60 * (ranks - 1 - rank)):  # uneven, also nothing at all

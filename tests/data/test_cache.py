@@ -149,6 +149,14 @@ def test_any_row_and_dtype(row: tuple[int, ...], dtype: torch.dtype) -> None:
         assert torch.equal(out, rows[index])
 
 
+def test_more_room_than_rows_takes_no_memory() -> None:
+    for options in ({}, {"victim_bytes": 1 << 49}):
+        cached = Cached(InMemory(table(2)), "lookahead", 1 << 50, window=2, **options)
+        for ids in ([0, 1, 1], [5], [1, 0]):
+            assert torch.equal(cached.read(torch.tensor(ids)), table(2)[ids])
+        assert cached.stats().hits == 2
+
+
 def test_a_table_without_rows() -> None:
     cached = Cached(InMemory(torch.empty(0, 3)), "lookahead", 100)
     nothing = torch.empty(0, dtype=torch.int64)
