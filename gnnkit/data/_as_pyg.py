@@ -184,7 +184,11 @@ def _ids(index: Any, num_rows: int) -> Tensor:
     if index is None or isinstance(index, slice):
         return torch.arange(num_rows)[index or slice(None)]
     ids = torch.as_tensor(index)
-    return ids.nonzero().view(-1) if ids.dtype == torch.bool else ids
+    if ids.dtype != torch.bool:
+        return ids if ids.numel() else ids.long()  # an empty list makes floats
+    if ids.shape != (num_rows,):
+        raise ValueError(f"index: expected a mask of {num_rows} rows (got shape {list(ids.shape)})")
+    return ids.nonzero().view(-1)
 
 
 def _num_rows(store: FeatureStore) -> int:

@@ -138,6 +138,7 @@ def test_attributes_are_given_anew_each_time() -> None:
         (slice(None), [0, 1, 2, 3, 4]),
         (None, [0, 1, 2, 3, 4]),
         ([2], [2]),
+        ([], []),
         (2, 2),
         (-1, 4),
     ],
@@ -147,6 +148,13 @@ def test_every_index_of_pyg_is_understood(index: Any, expected: Any) -> None:
     y = torch.arange(5)
     features, _ = as_pyg({"y": y}, Adjacency.from_edge_index(EDGE_INDEX, 5))
     assert features.get_tensor(None, "y", index).tolist() == expected
+
+
+@pytest.mark.parametrize("length", [1, 4, 6])
+def test_a_mask_of_another_length_is_refused(length: int) -> None:
+    features, _ = as_pyg({"y": torch.arange(5)}, Adjacency.from_edge_index(EDGE_INDEX, 5))
+    with pytest.raises(ValueError, match=rf"index: expected a mask of 5 rows \(got shape \[{length}\]\)"):
+        features.get_tensor(None, "y", torch.arange(length) < 1)
 
 
 def test_every_layout_names_the_original_edges() -> None:
