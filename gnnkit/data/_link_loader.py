@@ -10,6 +10,7 @@ from torch_geometric.loader import LinkLoader as PygLinkLoader
 from torch_geometric.sampler import BaseSampler, NegativeSampling, SamplerOutput
 
 from gnnkit.data._describe import add_sampled, first_of
+from gnnkit.data._inputs import check_lengths, input_links
 from gnnkit.data._loader import induced
 from gnnkit.data._sampler import NeighborSampler
 from gnnkit.data._threaded import Threaded
@@ -89,7 +90,7 @@ class LinkLoader(Threaded, PygLinkLoader):  # type: ignore[misc]
         super().__init__(
             data,
             link_sampler,
-            edge_label_index,
+            input_links(data, edge_label_index),
             edge_label,
             edge_label_time,
             neg_sampling,
@@ -101,6 +102,8 @@ class LinkLoader(Threaded, PygLinkLoader):  # type: ignore[misc]
             input_id,
             **options,
         )
+        given = self.input_data
+        check_lengths(len(given.row), edge_label=given.label, edge_label_time=given.time, input_id=given.input_id)
         self._ready()
 
     @property

@@ -11,6 +11,7 @@ from torch_geometric.loader import NodeLoader as PygNodeLoader
 from torch_geometric.sampler import BaseSampler, SamplerOutput
 
 from gnnkit.data._describe import add_sampled, first_of
+from gnnkit.data._inputs import check_lengths, input_nodes as checked
 from gnnkit.data._sampler import NeighborSampler
 from gnnkit.data._threaded import Threaded
 
@@ -87,7 +88,7 @@ class NodeLoader(Threaded, PygNodeLoader):  # type: ignore[misc]
         super().__init__(
             data,
             node_sampler,
-            input_nodes,
+            checked(data, input_nodes),
             input_time,
             transform,
             transform_sampler_output,
@@ -96,6 +97,8 @@ class NodeLoader(Threaded, PygNodeLoader):  # type: ignore[misc]
             input_id,
             **options,
         )
+        inputs = self.input_data
+        check_lengths(len(inputs.node), input_time=inputs.time, input_id=inputs.input_id)
         self._ready()
 
     @property
