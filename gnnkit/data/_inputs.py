@@ -12,7 +12,7 @@ from torch_geometric.data.remote_backend_utils import num_nodes
 from gnnkit.kernels import _check
 
 
-def input_nodes(data: Any, nodes: Any) -> Any:
+def nodes_as_pyg(data: Any, nodes: Any) -> Any:
     """The nodes as PyG's ``NodeLoader`` takes them, of a type that there is.
 
     PyG takes no None for all nodes of a pair, and adds a type to a ``HeteroData`` that lacks the one asked for.
@@ -32,7 +32,7 @@ def input_nodes(data: Any, nodes: Any) -> Any:
     return node_type, ids
 
 
-def input_links(data: Any, links: Any) -> Any:
+def links_as_pyg(data: Any, links: Any) -> Any:
     """The links as PyG's ``LinkLoader`` takes them, ``[2, P]`` and of a type that there is."""
     if isinstance(data, Data):
         edge_type, ends = None, links

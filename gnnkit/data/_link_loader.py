@@ -10,7 +10,7 @@ from torch_geometric.loader import LinkLoader as PygLinkLoader
 from torch_geometric.sampler import BaseSampler, NegativeSampling, SamplerOutput
 
 from gnnkit.data._describe import add_sampled, first_of
-from gnnkit.data._inputs import check_lengths, input_links
+from gnnkit.data._inputs import check_lengths, links_as_pyg
 from gnnkit.data._loader import induced
 from gnnkit.data._sampler import NeighborSampler
 from gnnkit.data._threaded import Threaded
@@ -90,7 +90,7 @@ class LinkLoader(Threaded, PygLinkLoader):  # type: ignore[misc]
         super().__init__(
             data,
             link_sampler,
-            input_links(data, edge_label_index),
+            links_as_pyg(data, edge_label_index),
             edge_label,
             edge_label_time,
             neg_sampling,

@@ -11,7 +11,7 @@ from torch_geometric.loader import NodeLoader as PygNodeLoader
 from torch_geometric.sampler import BaseSampler, SamplerOutput
 
 from gnnkit.data._describe import add_sampled, first_of
-from gnnkit.data._inputs import check_lengths, input_nodes as checked
+from gnnkit.data._inputs import check_lengths, nodes_as_pyg
 from gnnkit.data._sampler import NeighborSampler
 from gnnkit.data._threaded import Threaded
 
@@ -48,7 +48,7 @@ class NodeLoader(Threaded, PygNodeLoader):  # type: ignore[misc]
         seed: What batches depend on; None for PyTorch's default generator.
         features: Feature stores beside the attributes of a ``Data`` or ``HeteroData``, as `as_pyg` takes them.
         window: How many batches ahead of the one that is read are announced to stores that take announcements
-            (`Cached`), which then are read in order, by one thread more.
+            (`Cached`), which then are read in order, by one thread more, and by one iterator at a time.
         **kwargs: Of ``torch.utils.data.DataLoader``: ``batch_size``, ``shuffle``, ``drop_last``, ``timeout`` …
 
     Raises:
@@ -88,7 +88,7 @@ class NodeLoader(Threaded, PygNodeLoader):  # type: ignore[misc]
         super().__init__(
             data,
             node_sampler,
-            checked(data, input_nodes),
+            nodes_as_pyg(data, input_nodes),
             input_time,
             transform,
             transform_sampler_output,

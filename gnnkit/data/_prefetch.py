@@ -135,7 +135,7 @@ class Batches:
         self._stages, self._indices, self._length, self._timeout = stages, indices, length, timeout
         self._sent = self._given = 0
         self._waiting: deque[Made] = deque()
-        self._threaded = prefetch > 0
+        self._threaded, self._displaced = prefetch > 0, False
         self._pid = os.getpid()
         self._next_index = next(indices, _END)
         self._box = Box()
@@ -159,6 +159,11 @@ class Batches:
             raise RuntimeError(
                 f"a loader's iterator: expected to be used by the process that made it, {self._pid}; make another with "
                 f"iter(loader) (got process {os.getpid()})"
+            )
+        if self._displaced:
+            raise RuntimeError(
+                "a loader's iterator: expected to be the only one, since a store is told what will be read; make another "
+                "loader with a store of its own (got another iterator of the loader)"
             )
         if not self._close.alive:
             raise StopIteration
@@ -186,6 +191,11 @@ class Batches:
         """End the threads; nothing follows."""
         self._close()
         self._waiting.clear()
+
+    def displace(self) -> None:
+        """Make way for another iterator: who goes on with this one is told, unless nothing was left to give."""
+        self._displaced = self._close.alive and not (self._next_index is _END and self._given == self._sent)
+        self.close()
 
     def _threads_made(self) -> Made | None:
         """The next batch of the threads, which get another to make."""

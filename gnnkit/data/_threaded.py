@@ -85,7 +85,7 @@ class Threaded:
         self.epoch += 1
         before = self._newest() if self._newest is not None else None
         if before is not None and self._fetcher.announced:
-            before.close()  # a store keeps one list of what was announced
+            before.displace()  # a store keeps one list of what was announced
         batches = Batches(
             LoaderStages(self, key),
             iter(self._index_sampler),

@@ -12,7 +12,7 @@ from torch_geometric.testing import MyFeatureStore, MyGraphStore
 
 from gnnkit import Adjacency
 from gnnkit.data import LinkNeighborLoader, NeighborLoader, as_pyg
-from gnnkit.data._inputs import input_nodes
+from gnnkit.data._inputs import nodes_as_pyg
 
 NUM_NODES, NUM_EDGES = 12, 40
 LINKS = torch.tensor([[1, 2], [3, 4]])
@@ -127,4 +127,4 @@ def test_all_nodes_of_a_store_that_does_not_know_how_many() -> None:
     stored = MyGraphStore()
     stored.put_edge_index(graph().edge_index, edge_type=None, layout="coo")
     with pytest.raises(ValueError, match=r"input_nodes: expected ids, .*\(got None\)"):
-        input_nodes((MyFeatureStore(), stored), None)
+        nodes_as_pyg((MyFeatureStore(), stored), None)

@@ -104,11 +104,19 @@ def test_batches_are_announced_and_read_in_order(
         assert not store.waiting
     first = iter(loader)
     next(first)
-    second = iter(loader)  # one at a time: the first ends
+    second = iter(loader)  # one at a time
     for batch in second:
         assert torch.equal(batch.x, data.x[batch.n_id])
+    with pytest.raises(RuntimeError, match=r"expected to be the only one .*\(got another iterator of the loader\)"):
+        next(first)  # an end would look like that of the epoch
     with pytest.raises(StopIteration):
-        next(first)
+        next(second)
+    last = iter(loader)
+    for _ in range(len(loader)):
+        next(last)
+    iter(loader).close()
+    with pytest.raises(StopIteration):  # it had given all
+        next(last)
     assert store.forgotten or prefetch or not window  # threads may have read all that they had announced
 
 
