@@ -231,8 +231,11 @@ def main(arguments: list[str] | None = None) -> int:
         left_by(f"Ctrl-C, prefetch {prefetch}", lambda p=prefetch: interrupt(p))
         for prefetch in (0, 2)[: options["interrupts"]]
     ]
-    with patch.object(Box, "stop", lambda box: None):
+    left: list[Box] = []
+    with patch.object(Box, "stop", lambda box: left.append(box)):
         control = left_by("control: closing broken", lambda: abandon(loader, min(10, options["abandoned"])))
+    for box in left:
+        box.stop()
     caught = not holds(control)
     good = sum(map(holds, rows))
     claim = Claim(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,6 +32,7 @@ def test_nothing_is_left_and_the_control_is_caught(stress: ModuleType, capsys: p
     assert status == 0, out
     assert "5 of 5 leave nothing" in out
     assert out.splitlines()[-1] == "PASS loader_stress"
+    assert not [thread for thread in threading.enumerate() if thread.name == "gnnkit-loader"]  # nor by the control
 
 
 @pytest.mark.parametrize(
