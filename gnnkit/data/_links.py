@@ -135,6 +135,8 @@ def _negatives(
     num_nodes = graph.num_nodes[node_type]
     if weight is not None and weight.shape != (num_nodes,):
         raise ValueError(f"neg_sampling: expected {num_nodes} weights (got {_check.describe(weight)})")
+    if weight is not None and not bool((torch.isfinite(weight) & (weight >= 0)).all() & (weight > 0).any()):
+        raise ValueError("neg_sampling: expected finite weights >= 0, not all 0 (got others)")
     if not count:
         return torch.empty(0, dtype=torch.int64)
     unit = torch.rand(count, dtype=torch.float64, generator=torch.Generator().manual_seed(key % 2**63))

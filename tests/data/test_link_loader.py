@@ -229,6 +229,7 @@ def test_weights_of_negatives() -> None:
         ({"edge_label_time": torch.ones(NUM_EDGES)}, r"\(got edge_label_time alone\)"),
         ({"time_attr": "edge_time"}, r"\(got time_attr alone\)"),
         ({"neg_sampling": NegativeSampling("binary", 1, torch.ones(3))}, r"expected 80 weights"),
+        ({"neg_sampling": NegativeSampling("binary", 1, torch.full((80,), -1.0))}, r"expected finite weights >= 0"),
         ({"edge_label_index": torch.tensor([[0], [80]])}, r"destinations.*\(got 80\)"),
     ],
 )
