@@ -162,8 +162,8 @@ class Batches:
             )
         if self._displaced:
             raise RuntimeError(
-                "a loader's iterator: expected to be the only one, since a store is told what will be read; make another "
-                "loader with a store of its own (got another iterator of the loader)"
+                "a loader's iterator: expected to be the only one, since a store is told what will be read; make "
+                "another loader with a store of its own (got another iterator of the loader)"
             )
         if not self._close.alive:
             raise StopIteration

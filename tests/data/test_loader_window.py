@@ -107,7 +107,7 @@ def test_batches_are_announced_and_read_in_order(
     second = iter(loader)  # one at a time
     for batch in second:
         assert torch.equal(batch.x, data.x[batch.n_id])
-    with pytest.raises(RuntimeError, match=r"expected to be the only one .*\(got another iterator of the loader\)"):
+    with pytest.raises(RuntimeError, match=r"expected to be the only one, .*\(got another iterator of the loader\)"):
         next(first)  # an end would look like that of the epoch
     with pytest.raises(StopIteration):
         next(second)
