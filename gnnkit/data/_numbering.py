@@ -110,9 +110,3 @@ class Separate:
         wanted = trees * self.num_nodes + ids
         place = torch.searchsorted(keys, wanted).clamp(max=self.count - 1)
         return torch.where(keys[place] == wanted, order[place], -1)
-
-
-def _first_positions(labels: Tensor, num_labels: int) -> Tensor:
-    """``[num_labels]`` int64: where each label comes first."""
-    positions = torch.arange(len(labels), device=labels.device)
-    return positions.new_full((num_labels,), len(labels)).scatter_reduce(0, labels, positions, "amin")
