@@ -188,7 +188,8 @@ def fail(loader: NeighborLoader, part: Any, times: int) -> tuple[int, int]:
 
 
 CHILD = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background may have been born deaf to it
 sys.path.insert(0, {folder!r})
 import loader_stress
 loader, _ = loader_stress.make_loader()
@@ -208,7 +209,10 @@ def interrupt(prefetch: int) -> tuple[int, int]:
             process.stdout.readline()
         begin = time.perf_counter()
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=120)
+        try:
+            _, errors = process.communicate(timeout=120)
+        finally:
+            process.kill()
     soon = time.perf_counter() - begin < INTERRUPT_SECONDS
     last = errors.decode().rstrip().splitlines()[-1:]
     return 1, int(process.returncode in (-signal.SIGINT, 130) and soon and last == ["KeyboardInterrupt"])

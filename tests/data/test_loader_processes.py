@@ -6,11 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
+# a process that was started in the background may ignore Ctrl-C from its parents on
 SCRIPT = """
-import os, time, torch
+import os, signal, time, torch
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from torch_geometric.data import Data
 from gnnkit.data import NeighborLoader
 torch.manual_seed(0)
@@ -20,10 +24,15 @@ def make(num_workers, prefetch):
 """
 
 
-def child(body: str) -> subprocess.Popen[str]:
+@contextmanager
+def child(body: str) -> Iterator[subprocess.Popen[str]]:
     # from 3.12 on Python warns of forks beside threads, which this is about
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", SCRIPT + body]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()  # one that does not end by itself has failed its test already
 
 
 @pytest.mark.slow
@@ -50,6 +59,7 @@ loop(make(2, 2))
             if not ended:
                 while process.stdout.readline() != "interrupted\n":
                     assert process.poll() is None
+                    assert time.monotonic() - begin < 60
         _, errors = process.communicate(timeout=60)
         assert time.monotonic() - begin < 30
     assert process.returncode in (-signal.SIGINT, 130)
