@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import typing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -122,16 +123,20 @@ class SampledInputs:
 
     def _store(self) -> FeatureStore:
         x = self.data.x
+        if not isinstance(x, torch.Tensor):
+            raise ValueError(f"{self.data.card.name}: expected features of nodes to train on (got {type(x).__name__})")
         if self.features.kind == "memory":
             return stores.InMemory(x)
         if self.features.kind == "pinned":
             return stores.Pinned(x)
         folder = datasets.cache_dir() / "features"
-        path = folder / f"{self.data.card.name}-{self.data.raw_digest[:16]}-{self.features.scale}.rows"
+        # by content: raw files alone do not say what a version of PyG or of scikit-learn makes of them
+        content = hashlib.sha256(x.contiguous().view(-1).view(torch.uint8).numpy()).hexdigest()
+        path = folder / f"{self.data.card.name}-{content[:16]}.rows"
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
             stores.write_features(path, x)
-        self.data.x = None  # the file serves from here on
+        self.data.num_nodes, self.data.x = self.adj.num_dst, None  # the file serves from here on
         return stores.MemoryMapped(path)
 
     def task(self, split: Split, device: torch.device, scratch: Path) -> tuple[SampledNodeClassification, FeatureStore]:

@@ -10,7 +10,8 @@ import torch
 from short_runs import bench, scores
 
 from gnnkit.bench import Progress, recipe, run_benchmark
-from gnnkit.bench._inputs import LoaderConfig, check
+from gnnkit.bench._inputs import FeaturesConfig, LoaderConfig, SampledInputs, check
+from gnnkit.datasets import load
 from gnnkit.train import override
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -90,6 +91,28 @@ def test_where_the_features_lie_and_how_many_threads_sample_change_no_number(tmp
         ("loader.num_workers=0", "loader.prefetch=0"),
     ):
         assert histories(tmp_path, *settings)[0] == memory
+
+
+def test_a_file_of_features_serves_these_features_alone(tmp_path: Path) -> None:
+    config = (LoaderConfig("neighbor"), FeaturesConfig(kind="memmap"), 2)
+    for factor in (1, 3):  # as if a library underneath had come to make something else of the raw files
+        data = load("karate")
+        data.x = data.x * factor
+        store = SampledInputs(data, *config).store
+        assert torch.equal(store.read(torch.arange(34)), torch.eye(34) * factor)
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache" / "features").iterdir()}
+    again = SampledInputs(load("karate"), *config).data
+    assert (again.x, again.num_nodes) == (None, 34)
+    assert len(files) == 2
+    assert all(path.stat().st_mtime_ns == written for path, written in files.items())
+
+
+@pytest.mark.parametrize("kind", ["memory", "memmap"])
+def test_nodes_without_features_are_refused(kind: Any) -> None:
+    data = load("karate")
+    data.num_nodes, data.x = 34, None
+    with pytest.raises(ValueError, match=r"karate: expected features of nodes to train on \(got NoneType\)"):
+        SampledInputs(data, LoaderConfig("neighbor"), FeaturesConfig(kind=kind), 2)
 
 
 def test_a_result_says_what_a_cache_did(tmp_path: Path) -> None:
