@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,7 @@ def layerwise(
 
     Raises:
         ValueError: The features do not fit the graph, or ``piece_edges`` is below 1.
+        OSError: The folder has no room for a table.
 
     Example:
         >>> import torch, gnnkit
@@ -129,6 +131,11 @@ def _table(shape: tuple[int, ...], dtype: torch.dtype, depth: int, scratch: Path
     path, numel = scratch / f"states-{depth}.tmp", 1
     for size in shape:
         numel *= size
+    needed, free = numel * dtype.itemsize, shutil.disk_usage(scratch).free
+    if needed > free:  # a map that the disk cannot hold kills the process when it is written
+        raise OSError(
+            f"{scratch}: expected {needed:,} bytes of free space for the states between layers (got {free:,})"
+        )
     table = torch.from_file(str(path), shared=True, size=numel, dtype=dtype).view(shape)
     path.unlink()
     return table

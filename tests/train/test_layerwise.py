@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -56,6 +58,17 @@ def test_states_between_steps_may_lie_in_files(edge_index: Tensor, tmp_path: Pat
     adj = Adjacency.from_edge_index(edge_index, num_nodes=NODES)
     inside = layerwise(model, InMemory(x), adj)  # type: ignore[arg-type]
     assert torch.equal(layerwise(model, InMemory(x), adj, scratch=tmp_path), inside)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_without_room_for_the_states_is_told_before_they_are_written(
+    edge_index: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, x = network("sage", "plain"), torch.rand(NODES, 34, dtype=torch.float64)
+    adj = Adjacency.from_edge_index(edge_index, num_nodes=NODES)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    with pytest.raises(OSError, match=r"expected 3,840 bytes of free space .* \(got 1,000\)"):
+        layerwise(model, InMemory(x), adj, scratch=tmp_path)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 
 
