@@ -174,19 +174,22 @@ class _Pieces:
         if step.reads == "normalised edges":
             other = src != col + low  # a loop that is there already gives way to the one that every node gets
             src, col = torch.cat([src[other], nodes]), torch.cat([col[other], nodes - low])
-            weight = self._normaliser()[src] * self._normaliser()[col + low]
+            scale = self._normaliser(step)
+            weight = scale[src] * scale[col + low]
         self._local[nodes] = torch.arange(high - low, dtype=torch.int32)
         row, new = relabel(self._local, high - low, src)
         nodes = torch.cat([nodes, new])
         self._local[nodes] = -1
         return nodes.to(self.device), torch.stack([row, col]).to(self.device), weight
 
-    def _normaliser(self) -> Tensor:
+    def _normaliser(self, step: Step) -> Tensor:
         """1 / sqrt(degree) of each node, [N], edges into it and one loop counted."""
         if self._scale is None:
-            num_nodes = self.indptr.numel() - 1
             degree = self.indptr.diff()
-            dst = torch.repeat_interleave(torch.arange(num_nodes), degree)
-            loops = torch.bincount(dst[self.indices == dst], minlength=num_nodes)
-            self._scale = (degree - loops + 1).double().rsqrt()
+            total = degree + 1
+            for low, high in self.bounds(step):  # in pieces too: ids of all edges' ends would be a second graph
+                src = self.indices[int(self.indptr[low]) : int(self.indptr[high])]
+                col = torch.repeat_interleave(torch.arange(high - low), degree[low:high])
+                total[low:high] -= torch.bincount(col[src == col + low], minlength=high - low)
+            self._scale = total.double().rsqrt()
         return self._scale

@@ -112,6 +112,19 @@ def test_pieces_hold_every_edge_once_and_no_more_than_asked(edge_index: Tensor) 
     assert len(model.pieces) > 4
 
 
+def test_degrees_are_counted_in_pieces_too(edge_index: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    adj, lengths, repeat = Adjacency.from_edge_index(edge_index, num_nodes=NODES), [], torch.repeat_interleave
+
+    def spy(*args: Tensor) -> Tensor:
+        out = repeat(*args)
+        lengths.append(out.numel())
+        return out
+
+    monkeypatch.setattr(torch, "repeat_interleave", spy)
+    layerwise(network("gcn", "plain"), InMemory(torch.rand(NODES, 34).double()), adj, piece_edges=50)  # type: ignore[arg-type]
+    assert 0 < max(lengths) <= max(50, int(adj.indptr.diff().max())) < edge_index.shape[1]
+
+
 def test_what_does_not_fit_is_refused(edge_index: Tensor) -> None:
     adj = Adjacency.from_edge_index(edge_index, num_nodes=NODES)
     with pytest.raises(ValueError, match=r"features: expected one row for each node .*\(got 9 rows"):
