@@ -27,7 +27,8 @@ class NodeLoader(Threaded, PygNodeLoader):  # type: ignore[misc]
       ``filter_per_worker=False`` reads and transforms in the caller's thread. ``pin_memory`` pins where there is CUDA.
     - With ``seed``, the order and the batches are a function of the seed and of ``epoch`` (how often the loader has
       been iterated over; may be set), whatever ``num_workers`` and ``prefetch``; without, of PyTorch's default
-      generator. That needs a sampler with a ``key`` such as `NeighborSampler`.
+      generator. That needs a sampler with a ``key`` such as `NeighborSampler`, and a ``sampler`` or ``batch_sampler``
+      given has an order of its own.
     - Rows on the CPU are read into memory of earlier batches that nothing refers to any more.
     - An error in a batch is a RuntimeError that names the batch and its first inputs, caused by the error. Threads end
       when the iterator ends, is dropped or is closed (``close()``). An iterator belongs to the process that made it.
