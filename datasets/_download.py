@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import http.client
@@ -38,6 +39,12 @@ class Receipt:
     url: str
     size: int
     sha256: str
+
+
+def receipt_of(url: str, path: Path) -> Receipt:
+    """Return the receipt of a file that was downloaded whole."""
+    with path.open("rb") as file:
+        return Receipt(url, os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest())
 
 
 class _BrokenError(Exception):
@@ -88,8 +95,7 @@ def download(
                 time.sleep(pause * 2 ** (failures - 1))
         file.flush()
         os.fsync(file.fileno())
-        file.seek(0)
-        receipt = Receipt(url, os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest())
+        receipt = receipt_of(url, part)
         part.replace(path)
         note.unlink(missing_ok=True)
     return receipt
@@ -207,7 +213,9 @@ def require_room(folder: Path, needed: int) -> None:
     """
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise OSError(f"{folder}: expected {needed:,} bytes of free space (got {free:,})")
+        error = OSError(f"{folder}: expected {needed:,} bytes of free space (got {free:,})")
+        error.errno = errno.ENOSPC
+        raise error
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ from typing import Any
 
 from gnnkit.datasets import _files
 from gnnkit.datasets._archives import inner, unpack
-from gnnkit.datasets._download import Receipt, download
+from gnnkit.datasets._download import Receipt, download, receipt_of
 from gnnkit.datasets._ogb_custom import Submission
 from gnnkit.datasets._root import cache_dir
 
@@ -32,15 +33,19 @@ def official(name: str, meta: dict[str, str], root: Path) -> Path:
 
     def fill(scratch: Path) -> None:
         archive = folder.with_name(f".{stem}.zip")  # beside the scratch folder, where a broken download stays
-        receipt = download(address(meta), archive)
+        # a whole one is there where the disk had no room to unpack it, or the process was killed meanwhile
+        receipt = receipt_of(address(meta), archive) if archive.is_file() else download(address(meta), archive)
         try:
             _require_same(name, receipt, _record(folder))
             unpack(name, archive, scratch / "unpacked")
-        finally:
-            archive.unlink()
+        except Exception as error:
+            if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                archive.unlink()
+            raise
         for path in inner(scratch / "unpacked").iterdir():
             path.rename(scratch / path.name)
         shutil.rmtree(scratch / "unpacked", ignore_errors=True)
+        archive.unlink(missing_ok=True)
         came.append(receipt)
 
     _files.fetch(name, folder, fill, lambda scratch: None, root=root)

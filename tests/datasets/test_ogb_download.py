@@ -115,6 +115,38 @@ def test_a_download_that_broke_off_goes_on_at_the_next_load(server: FileServer, 
     assert server.content == original
 
 
+def test_an_archive_that_found_no_room_is_not_downloaded_again(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gnnkit.datasets import _archives
+
+    root, require_room = tmp_path / "here", _archives.require_room
+    with monkeypatch.context() as full:
+        full.setattr(_archives, "require_room", lambda folder, needed: require_room(folder, 1 << 60))
+        with pytest.raises(FileNotFoundError, match=r"expected [\d,]+ bytes of free space \(got "):
+            load(NAME, root)
+    assert names(root) == [".ogbg_molesol.zip"]
+    assert len(load(NAME, root)) == 3
+    assert len(server.asked) == 1
+    assert names(root) == ["ogbg_molesol", "ogbg_molesol.download.json"]
+    record = json.loads((root / "ogb" / "ogbg_molesol.download.json").read_text())
+    assert (record["url"], record["size"]) == (server.url, len(server.content))
+
+
+def test_a_damaged_archive_is_downloaded_again_whatever_it_raised(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(*args: Any) -> None:
+        raise OSError("Invalid data stream")  # bzip2's
+
+    with monkeypatch.context() as once:
+        once.setattr(_ogb_files, "unpack", damaged)
+        with pytest.raises(FileNotFoundError, match="Invalid data stream"):
+            load(NAME, tmp_path / "here")
+    assert len(load(NAME, tmp_path / "here")) == 3
+    assert len(server.asked) == 2
+
+
 @pytest.mark.parametrize("damage", ["cut", "page"])
 def test_what_is_no_whole_archive_leaves_nothing(server: FileServer, tmp_path: Path, damage: str) -> None:
     server.content = server.content[:-100] if damage == "cut" else b"<html>sign in first</html>"
