@@ -131,7 +131,7 @@ class SampledInputs:
             return stores.Pinned(x)
         folder = datasets.cache_dir() / "features"
         # by content: raw files alone do not say what a version of PyG or of scikit-learn makes of them
-        content = hashlib.sha256(x.contiguous().view(-1).view(torch.uint8).numpy()).hexdigest()
+        content = hashlib.sha256(x.contiguous().view(-1).view(torch.uint8).numpy().data).hexdigest()
         path = folder / f"{self.data.card.name}-{content[:16]}.rows"
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
