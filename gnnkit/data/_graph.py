@@ -78,6 +78,14 @@ class Graph:
     edges: dict[EdgeType, Edges]
     is_hetero: bool
     node_time: dict[NodeType, Tensor] = field(default_factory=dict)
+    _by_time: dict[NodeType, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
+
+    def nodes_by_time(self, node_type: NodeType) -> tuple[Tensor, Tensor]:
+        """Sorted times on the CPU and the nodes that they are of; O(N log N) at the first call, and kept."""
+        if node_type not in self._by_time:  # two threads may both sort, to the same end
+            times, nodes = self.node_time[node_type].cpu().sort(stable=True)
+            self._by_time[node_type] = times, nodes
+        return self._by_time[node_type]
 
 
 def at(table: Tensor, ids: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ class LinkLoader(Threaded, PygLinkLoader):  # type: ignore[misc]
 
     What it takes and what its batches hold is PyG's, whose class it derives from; what `NodeLoader` says of threads,
     seeds, memory and errors holds here. Negative links may happen to be edges, as in PyG; those of `negative_edges` are
-    none.
+    none. Negatives by weight cost O(N) a batch.
 
     Args:
         data: A PyG ``Data`` or ``HeteroData``, or a ``(FeatureStore, GraphStore)`` pair such as `as_pyg` makes.

@@ -142,7 +142,7 @@ def _negatives(
     unit = torch.rand(count, dtype=torch.float64, generator=torch.Generator().manual_seed(key % 2**63))
     order, below = None, torch.full((count,), num_nodes)
     if time is not None and node_type in graph.node_time:
-        times, order = graph.node_time[node_type].cpu().sort(stable=True)
+        times, order = graph.nodes_by_time(node_type)
         below = torch.searchsorted(times, time.to(times.dtype), right=True)
     if weight is None:
         drawn = (unit * below).long()
