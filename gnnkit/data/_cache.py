@@ -143,7 +143,9 @@ class Cached:
         queues = self._residents.victims
         self._memory = Memory(self._residents.capacity, row, store.dtype, self._device, queues)
         self._source = Accumulator(store, outstanding)
-        self._announced: deque[tuple[Ints, Ints]] = deque()  # ids, and the place of each among the distinct ones
+        # ids, the place of each among the distinct ones, and these
+        self._announced: deque[tuple[Ints, Ints, Ints]] = deque()
+        self._torn = False  # whether the window may know of other batches than these
         self._scratch = np.empty(num_rows, np.int32)
         self._distinct_lock, self._announce_lock, self._read_lock = Lock(), Lock(), Lock()
         self._reads = self._hits = self._victim_hits = self._evictions = 0
@@ -171,8 +173,12 @@ class Cached:
         host = _host(ids)
         distinct, inverse = self._distinct(host)
         with self._announce_lock:
-            self._residents.window.announce(distinct)  # first: what `read` sees announced, the window has
-            self._announced.append((host, inverse))
+            try:
+                self._residents.window.announce(distinct)  # first: what `read` sees announced, the window has
+                self._announced.append((host, inverse, distinct))
+            except BaseException:
+                self._torn = True
+                raise
 
     def read(self, ids: Tensor, out: Tensor | None = None) -> Tensor:
         """Return the rows of ``ids``, as `FeatureStore.read` does; consumes the oldest announced batch, if any.
@@ -188,30 +194,15 @@ class Cached:
             raise ValueError(f"ids: expected ids on {self._device}, where the cache is (got {ids.device})")
         out = output(self, ids, out)
         with self._read_lock:
-            host = _host(ids)
-            if self._announced:
-                announced, inverse = self._announced[0]
-                if not np.array_equal(host, announced):
-                    expected = f"the {len(announced)} ids of the oldest announced batch, in their order"
-                    raise ValueError(
-                        f"ids: expected {expected} (got {len(host)} others; forget() drops what was announced)"
-                    )
-                found = self._residents.look()
-            else:
-                distinct, inverse = self._distinct(host)
-                found = self._residents.look(distinct)
-            missing = found.ids[found.missing]
-            self._source.read(missing, self._residents.missing_ahead(), self._memory.for_storage(len(missing)))
-            self._memory.send(len(missing))
-            where = self._memory.places(found)
-            gather_cached(self._memory.lines, self._memory.staged, torch.from_numpy(where[inverse]).to(out.device), out)
-            moves = self._residents.settle(found)
-            self._memory.move(moves, where)
-            self._residents.commit(found, moves)
-            if self._announced:
-                self._announced.popleft()
-            self._memory.bring_back(found.step + 1)
-            self._count(len(found.ids), int((found.line >= 0).sum()), len(missing), len(moves.evicted))
+            if self._torn:
+                self._begin_anew()
+            try:
+                self._serve(ids, out)
+            except Exception:
+                raise
+            except BaseException:  # Ctrl-C, between any two lines
+                self._torn = True
+                raise
         return out
 
     def forget(self) -> None:
@@ -233,6 +224,40 @@ class Cached:
             self._evictions,
             {tier: rows * self._row_bytes for tier, rows in served.items()},
         )
+
+    def _serve(self, ids: Tensor, out: Tensor) -> None:
+        host, told = _host(ids), bool(self._announced)  # another thread may announce from here on
+        if told:
+            announced, inverse, _ = self._announced[0]
+            if not np.array_equal(host, announced):
+                expected = f"the {len(announced)} ids of the oldest announced batch, in their order"
+                raise ValueError(
+                    f"ids: expected {expected} (got {len(host)} others; forget() drops what was announced)"
+                )
+            found = self._residents.look()
+        else:
+            distinct, inverse = self._distinct(host)
+            found = self._residents.look(distinct)
+        missing = found.ids[found.missing]
+        self._source.read(missing, self._residents.missing_ahead(), self._memory.for_storage(len(missing)))
+        self._memory.send(len(missing))
+        where = self._memory.places(found)
+        gather_cached(self._memory.lines, self._memory.staged, torch.from_numpy(where[inverse]).to(out.device), out)
+        moves = self._residents.settle(found)
+        self._memory.move(moves, where)
+        self._residents.commit(found, moves)
+        if told:
+            self._announced.popleft()
+        self._memory.bring_back(found.step + 1)
+        self._count(len(found.ids), int((found.line >= 0).sum()), len(missing), len(moves.evicted))
+
+    def _begin_anew(self) -> None:
+        """Know again of what is announced and not read, and of nothing else, after a step was interrupted."""
+        with self._announce_lock:
+            self._residents.forget()
+            for _, _, distinct in self._announced:
+                self._residents.window.announce(distinct)
+            self._torn = False
 
     def _count(self, reads: int, hits: int, missing: int, evictions: int) -> None:
         self._reads += reads

@@ -37,10 +37,9 @@ class Window:
         """Let announced batches into the window; give the step and the rows of each."""
         while self._announced and len(self._open) <= self.length:
             ids = self._announced[0]
-            step = self.step + len(self._open)
+            step, first = self.step + len(self._open), self._entries
             self._link(step, ids)
-            self._open.append((self._entries, ids))
-            self._entries += len(ids)
+            self._open.append((first, ids))
             self._announced.popleft()
             yield step, ids
 
@@ -68,13 +67,14 @@ class Window:
 
     def _link(self, step: int, ids: Ints) -> None:
         self._make_room(len(ids))
-        end = self._entries + len(ids)
-        self._next[self._ring(self._entries, end)] = UNKNOWN
+        first, end = self._entries, self._entries + len(ids)
+        self._next[self._ring(first, end)] = UNKNOWN
+        self._entries = end  # before a row is noted under an entry: after an interruption its number is not used again
         if self.length:
             before = self._latest[ids]
-            live = before[before >= (self._open[0][0] if self._open else self._entries)]
+            live = before[before >= (self._open[0][0] if self._open else first)]
             self._next[live & (len(self._next) - 1)] = step
-            self._latest[ids] = np.arange(self._entries, end)
+            self._latest[ids] = np.arange(first, end)
 
     def _ring(self, begin: int, end: int) -> Ints:
         return np.arange(begin, end) & (len(self._next) - 1)

@@ -86,7 +86,11 @@ def test_what_is_announced_during_an_unannounced_read_comes_after_it(monkeypatch
 
     monkeypatch.setattr(cached._residents, "look", late)
     assert torch.equal(cached.read(torch.tensor([1, 2])), TABLE[[1, 2]])
-    assert torch.equal(cached.read(torch.tensor([3, 4])), TABLE[[3, 4]])
+    with pytest.raises(ValueError, match="the 2 ids of the oldest announced batch"):
+        cached.read(torch.tensor([5, 6]))
+    cached.announce(torch.tensor([5, 6, 7]))
+    for ids in ([3, 4], [5, 6, 7]):
+        assert torch.equal(cached.read(torch.tensor(ids)), TABLE[ids])
 
 
 def test_what_is_forgotten_while_it_is_announced_is_forgotten_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,3 +106,37 @@ def test_what_is_forgotten_while_it_is_announced_is_forgotten_whole(monkeypatch:
     cached.announce(torch.tensor([3, 4]))
     threads[0].join(60)
     assert torch.equal(cached.read(torch.tensor([1, 2])), TABLE[[1, 2]])
+
+
+@pytest.mark.parametrize("moment", ["admit", "advance"])
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_rows_are_right_where_the_window_was_interrupted(
+    moment: str, before: bool, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C after the window went on and before the batch counts as read, or half-way through letting a batch in."""
+    cached = make("lookahead", 6, victim=4, window=2)
+    batches = [torch.tensor(ids) for ids in ([0, 1, 2, 3], [1, 4, 5], [0, 2, 3, 6], [1, 0, 4], [5, 2], [3, 1])]
+    for batch in batches:
+        cached.announce(batch)
+    window, calls = cached._residents.window, iter(range(100))
+    original = getattr(window, moment)
+
+    def interrupted() -> Any:
+        if next(calls) != at:
+            return original()
+        if moment == "admit":
+            window._open.append((0, window._announced[0] if before else np.array([7])))
+        elif not before:
+            original()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(window, moment, interrupted)
+    stopped = 0
+    while cached._announced:
+        batch = batches[len(batches) - len(cached._announced)]
+        try:
+            assert torch.equal(cached.read(batch), TABLE[batch])
+        except KeyboardInterrupt:
+            stopped += 1
+    assert stopped == 1
