@@ -136,7 +136,9 @@ def test_with_a_victim_buffer_a_longer_window_can_serve_less() -> None:
     assert [hit_ratio(trace, "lookahead", 2, window=window, victim=2) for window in (1, 2)] == [0.5, 0.25]
     # and lines given up for it are missed: row 0 comes back after two steps, which a window of one does not see
     trace = trace_of([0], [], [0])
-    assert [hit_ratio(trace, "lookahead", 2, window=window, victim=2 * bool(window)) for window in (0, 1)] == [0.5, 0.0]
+    assert [
+        hit_ratio(trace, "lookahead", 2, num_rows=2, window=window, victim=2 * bool(window)) for window in (0, 1)
+    ] == [0.5, 0.0]
 
 
 def test_the_farthest_known_reuse_goes_and_unknown_ones_before_it() -> None:
