@@ -12,8 +12,8 @@ its fan-out says. DGL's edges have to be the graph's too; switches that fail are
 the fused sampler of DGL 2.1 is right in its first batch only. The peers are in the environment that ``make peers``
 makes, which runs this script.
 
-How two threads scale is compared with memcpy, which one thread all but stops by filling the bus, and with sha256, which
-needs no memory: that one shows whether there were two cores at all, and sampling under one lock has to miss it.
+How two threads scale is compared with memcpy, which one thread all but stops by filling the bus, and with the same
+sampling under one lock. What sha256 gains, which needs no memory, stands beside it: whether there were two cores.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ FANOUTS = [15, 10, 5]
 BATCH, BATCHES = 1024, 4  # nodes a batch; batches a repetition, which two threads share
 MIN_VS = {"torch_sparse": 2.0, "dgl": 1.0}
 MIN_SCALING = 0.85  # of memcpy's own
+MIN_OVER_LOCKED = 1.1  # of that of sampling under one lock
 COPY_BYTES = 64 * 2**20
 
 Sample = Callable[[int, int], Any]  # thread, batch -> what a loader needs
@@ -236,9 +237,10 @@ def holds(row: dict[str, Any], ns_per_edge: float) -> bool:
 
 
 def scales(row: dict[str, Any], who: str) -> bool:
-    """The threshold for two threads: of memcpy's scaling, and of that of a loop that needs no memory."""
-    best = max(row.get("memcpy_scaling", 0.0), row.get("sha256_scaling", 0.0))
-    return bool(row.get(f"{who}_scaling", 1.0) >= MIN_SCALING * best)
+    """The thresholds for two threads: memcpy's scaling, and that of sampling under one lock."""
+    scaling = row.get(f"{who}_scaling", 1.0)
+    least = MIN_SCALING * row.get("memcpy_scaling", 0.0), MIN_OVER_LOCKED * row.get("locked_scaling", 0.0)
+    return bool(scaling >= max(least))
 
 
 def controls(rows: list[dict[str, Any]]) -> tuple[bool, str]:
@@ -270,20 +272,23 @@ def main() -> int:
     caught, control = controls(rows)
     least = {peer: min(row[f"{peer}_ns_per_edge"] / row["ours_ns_per_edge"] for row in rows) for peer in MIN_VS}
     two = [row for row in rows if row["threads"] == 2]
-    scaling = {what: min(row["ours_scaling"] / row[f"{what}_scaling"] for row in two) for what in ("memcpy", "sha256")}
+    memcpy = min(row["ours_scaling"] / row["memcpy_scaling"] for row in two)
+    gains = {
+        what: " and ".join(f"{row[f'{what}_scaling']:.2f}" for row in two) for what in ("ours", "sha256", "locked")
+    }
     claim = Claim(
         name="sampler",
         statement=(
             f"Whole batches of {BATCH} nodes, fan-out 15-10-5, numbered, at 1 and at 2 threads; medians. Thresholds, "
             f"an edge: {MIN_VS['torch_sparse']:g}× torch-sparse (PyG), {MIN_VS['dgl']:g}× DGL; from 1 thread to 2, "
             f"by the fastest quarter, {MIN_SCALING:.0%} of what memcpy of {COPY_BYTES >> 20} MiB a thread gains "
-            "and of what sha256 gains"
+            f"and {MIN_OVER_LOCKED:g} of what sampling under one lock does"
         ),
         command=".venv-peers/bin/python benchmarks/claims/sampler.py",
         result=(
             f"at least {least['torch_sparse']:.0f}× torch-sparse, {least['dgl']:.1f}× DGL; "
-            f"two threads give {min(row['ours_scaling'] for row in two):.2f} times one, "
-            f"{scaling['memcpy']:.0%} of memcpy's scaling, {scaling['sha256']:.0%} of sha256's"
+            f"two threads give {gains['ours']} times one, at least {memcpy:.0%} of memcpy's scaling "
+            f"(under one lock {gains['locked']}, sha256 {gains['sha256']})"
         ),
         rows=rows,
         passed=all(holds(row, row["ours_ns_per_edge"]) for row in rows) and caught,

@@ -62,4 +62,4 @@ def test_the_thresholds_are_for_both_peers_and_for_two_threads(claim: ModuleType
     assert not claim.holds({**row, "torch_sparse_ns_per_edge": 19.9}, 10.0)
     assert claim.holds({**row, "ours_scaling": 0.86, "memcpy_scaling": 1.0}, 10.0)
     assert not claim.holds({**row, "ours_scaling": 0.84, "memcpy_scaling": 1.0}, 10.0)
-    assert not claim.holds({**row, "ours_scaling": 1.0, "memcpy_scaling": 1.0, "sha256_scaling": 1.9}, 10.0)
+    assert not claim.holds({**row, "ours_scaling": 1.0, "memcpy_scaling": 1.0, "locked_scaling": 0.95}, 10.0)
