@@ -1,0 +1,33 @@
+"""GNNPipe: full-graph training of deep networks, pipelined by layers over processes of torch.distributed.
+
+Importing it is cheap: a module is loaded when one of its names is first used (PEP 562).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gnnkit.pipeline._network import Neighbourhood, Network, OneHop
+
+_HOME = {
+    **dict.fromkeys(("Network", "OneHop", "Neighbourhood"), "_network"),
+}
+__all__ = [
+    "Network",
+    "OneHop",
+    "Neighbourhood",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'gnnkit.pipeline' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"gnnkit.pipeline.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})
