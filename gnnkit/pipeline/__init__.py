@@ -10,11 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gnnkit.pipeline._network import Neighbourhood, Network, OneHop
+    from gnnkit.pipeline._schedule import Schedule, Task, schedule
+    from gnnkit.pipeline._timeline import Event, Timeline
 
 _HOME = {
+    **dict.fromkeys(("Schedule", "Task", "schedule"), "_schedule"),
+    **dict.fromkeys(("Event", "Timeline"), "_timeline"),
     **dict.fromkeys(("Network", "OneHop", "Neighbourhood"), "_network"),
 }
 __all__ = [
+    "Schedule",
+    "Task",
+    "schedule",
+    "Event",
+    "Timeline",
     "Network",
     "OneHop",
     "Neighbourhood",
