@@ -67,6 +67,7 @@ OPTIONAL_HOMES: dict[str, set[str]] = {
     "dgl": {"gnnkit.interop"},
     "networkx": {"gnnkit._convert"},
     "ogb": {"gnnkit.datasets._ogb"},
+    "pymetis": {"gnnkit.pipeline._partition"},
 }
 
 

@@ -10,15 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gnnkit.pipeline._network import Neighbourhood, Network, OneHop
+    from gnnkit.pipeline._partition import partition
+    from gnnkit.pipeline._plan import Plan, plan
     from gnnkit.pipeline._schedule import Schedule, Task, schedule
     from gnnkit.pipeline._timeline import Event, Timeline
 
 _HOME = {
+    **dict.fromkeys(("plan", "Plan"), "_plan"),
+    "partition": "_partition",
     **dict.fromkeys(("Schedule", "Task", "schedule"), "_schedule"),
     **dict.fromkeys(("Event", "Timeline"), "_timeline"),
     **dict.fromkeys(("Network", "OneHop", "Neighbourhood"), "_network"),
 }
 __all__ = [
+    "plan",
+    "Plan",
+    "partition",
     "Schedule",
     "Task",
     "schedule",
