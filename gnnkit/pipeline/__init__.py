@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gnnkit.pipeline._check import HopShape, inspect
     from gnnkit.pipeline._network import Neighbourhood, Network, OneHop
     from gnnkit.pipeline._partition import partition
     from gnnkit.pipeline._plan import Plan, plan
@@ -21,6 +22,7 @@ _HOME = {
     **dict.fromkeys(("Schedule", "Task", "schedule"), "_schedule"),
     **dict.fromkeys(("Event", "Timeline"), "_timeline"),
     **dict.fromkeys(("Network", "OneHop", "Neighbourhood"), "_network"),
+    **dict.fromkeys(("HopShape", "inspect"), "_check"),
 }
 __all__ = [
     "plan",
@@ -34,6 +36,8 @@ __all__ = [
     "Network",
     "OneHop",
     "Neighbourhood",
+    "HopShape",
+    "inspect",
 ]
 
 
