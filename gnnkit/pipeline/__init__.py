@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from gnnkit.pipeline._plan import Plan, plan
     from gnnkit.pipeline._schedule import Schedule, Task, schedule
     from gnnkit.pipeline._timeline import Event, Timeline
+    from gnnkit.pipeline._volume import Volume, communication_volume, volume_formula, volume_ratio
+    from gnnkit.pipeline._workload import Workload, replicas
 
 _HOME = {
+    **dict.fromkeys(("Workload", "replicas"), "_workload"),
+    **dict.fromkeys(("communication_volume", "volume_formula", "volume_ratio", "Volume"), "_volume"),
     **dict.fromkeys(("plan", "Plan"), "_plan"),
     "partition": "_partition",
     **dict.fromkeys(("Schedule", "Task", "schedule"), "_schedule"),
@@ -25,6 +29,12 @@ _HOME = {
     **dict.fromkeys(("HopShape", "inspect"), "_check"),
 }
 __all__ = [
+    "Workload",
+    "replicas",
+    "communication_volume",
+    "volume_formula",
+    "volume_ratio",
+    "Volume",
     "plan",
     "Plan",
     "partition",
