@@ -9,6 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gnnkit.pipeline._chunks import ChunkedGraph
+    from gnnkit.pipeline._history import HistoricalEmbeddings
+    from gnnkit.pipeline._part import Part
+    from gnnkit.pipeline._trainer import PipelineTrainer
     from gnnkit.pipeline._check import HopShape, inspect
     from gnnkit.pipeline._network import Neighbourhood, Network, OneHop
     from gnnkit.pipeline._partition import partition
@@ -19,6 +23,10 @@ if TYPE_CHECKING:
     from gnnkit.pipeline._workload import Workload, replicas
 
 _HOME = {
+    "PipelineTrainer": "_trainer",
+    "ChunkedGraph": "_chunks",
+    "Part": "_part",
+    "HistoricalEmbeddings": "_history",
     **dict.fromkeys(("Workload", "replicas"), "_workload"),
     **dict.fromkeys(("communication_volume", "volume_formula", "volume_ratio", "Volume"), "_volume"),
     **dict.fromkeys(("plan", "Plan"), "_plan"),
@@ -29,6 +37,10 @@ _HOME = {
     **dict.fromkeys(("HopShape", "inspect"), "_check"),
 }
 __all__ = [
+    "PipelineTrainer",
+    "ChunkedGraph",
+    "Part",
+    "HistoricalEmbeddings",
     "Workload",
     "replicas",
     "communication_volume",

@@ -1,0 +1,255 @@
+"""The layers of one stage, run chunk by chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gnnkit.pipeline._history import HistoricalEmbeddings
+from gnnkit.pipeline._keys import AFTER, BEFORE, BOUNDARY, INTERIOR, Keyed
+from gnnkit.pipeline._network import Neighbourhood, Network, OneHop, call, returns_edges
+from gnnkit.pipeline._part import Part, Piece
+from gnnkit.pipeline._rows import Arrive, Flight, Gather, Publish, Tie, Trade
+
+Aggregated = tuple[Tensor, Tensor | None]  # rows of a piece's destinations, and new states of its edges
+
+
+class Stage:
+    """Hops [low, high) of a network, with its row-wise ends where they belong to this stage.
+
+    Args:
+        network: The whole network; only this stage's modules are kept.
+        low: First hop.
+        high: One past the last.
+        part: The graph's part.
+        keyed: Random numbers.
+        dtype: Of the rows between the hops.
+        device: Where it computes.
+    """
+
+    def __init__(
+        self, network: Network, low: int, high: int, part: Part, keyed: Keyed, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        num_hops = len(network.layers)
+        self.low, self.high, self.num_hops = low, high, num_hops
+        self.shares, self.part, self.keyed = network.shares, part, keyed
+        self.dtype, self.device = dtype, device
+        self.output_dtype = torch.float32 if dtype.itemsize < 4 else dtype
+        named: dict[str, nn.Module] = {f"layers.{hop}": network.layers[hop] for hop in range(low, high)}
+        if low == 0 and network.first is not None:
+            named["first"] = network.first
+        if high == num_hops and network.last is not None:
+            named["last"] = network.last
+        self.modules = {name: module.to(device) for name, module in named.items()}
+        self.mixed = dtype.itemsize < 4
+        self.histories: dict[int, HistoricalEmbeddings] = {}
+
+    def layer(self, hop: int) -> nn.Module:
+        """Return a hop of this stage by its number in the network."""
+        return self.modules[f"layers.{hop}"]
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Return this stage's parameters by their names in the network."""
+        return {f"{name}.{key}": p for name, module in self.modules.items() for key, p in module.named_parameters()}
+
+    def state(self) -> dict[str, Tensor]:
+        """Return copies of this stage's weights and buffers by their names in the network, on the CPU."""
+        states = {name: module.state_dict() for name, module in self.modules.items()}
+        return {f"{n}.{k}": t.detach().cpu().clone() for n, state in states.items() for k, t in state.items()}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Take weights as `state` gives them.
+
+        Raises:
+            ValueError: They are another stage's.
+        """
+        expected = {name: tensor.shape for name, tensor in self.state().items()}
+        got = {name: tensor.shape for name, tensor in state.items()}
+        if expected != got:
+            differing = sorted(name for name in {*expected, *got} if expected.get(name) != got.get(name))
+            raise ValueError(f"model: expected this stage's weights (got others at {', '.join(differing)})")
+        for name, module in self.modules.items():
+            prefix = f"{name}."
+            module.load_state_dict({k.removeprefix(prefix): t for k, t in state.items() if k.startswith(prefix)})
+
+    def train(self, mode: bool) -> None:
+        """Set the modules' mode."""
+        for module in self.modules.values():
+            module.train(mode)
+
+    def modes(self) -> list[tuple[nn.Module, bool]]:
+        """Return each module's mode, for `restore`."""
+        return [(each, each.training) for module in self.modules.values() for each in module.modules()]
+
+    def restore(self, modes: list[tuple[nn.Module, bool]]) -> None:
+        """Set the modules' modes as they were."""
+        for module, training in modes:
+            module.training = training
+
+    def enter(self, x: Tensor, chunk: int) -> Tensor:
+        """Make the first hop's rows of a chunk's features ``[n, F]``."""
+        return self._end("first", 0, x, chunk)
+
+    def leave(self, x: Tensor, chunk: int) -> Tensor:
+        """Make outputs ``[n, C]`` of the last hop's rows, in full precision."""
+        out = self._end("last", self.num_hops + 1, x, chunk)
+        return out.to(self.output_dtype) if self.mixed else out
+
+    def _end(self, name: str, number: int, x: Tensor, chunk: int) -> Tensor:
+        module = self.modules.get(name)
+        if module is None:
+            return x
+        return self.by_way(chunk, number, BEFORE, lambda low, high: module(cut(x, low, high)))
+
+    def forward(
+        self,
+        chunk: int,
+        x: Tensor,
+        shared: Tensor | None,
+        edge_attr: Tensor | None,
+        fresh: Tensor,
+        trades: Callable[[int, int], Trade],
+        replay: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Run a chunk through the hops.
+
+        Args:
+            chunk: Which.
+            x: ``[n, D]`` its rows.
+            shared: ``[n, Ds]`` what travels along, or None.
+            edge_attr: ``[E, De]`` states of its edges, piece by piece, or None.
+            fresh: ``[K]`` bool: which chunks' rows are this epoch's, this one included.
+            trades: ``trades(hop, chunk)`` is how rows are traded between ways.
+            replay: Whether the chunk has run before in this epoch: its rows are published already.
+
+        Returns:
+            The rows ``[n, D]`` after the last hop, and the states of the edges.
+        """
+        pieces = [self._ids(piece, fresh) for piece in self.part.pieces[chunk]]
+        for hop in range(self.low, self.high):
+            x, edge_attr = self._hop(hop, chunk, x, shared, edge_attr, pieces, trades(hop, chunk), replay)
+        return x, edge_attr
+
+    def _ids(self, piece: Piece, fresh: Tensor) -> tuple[Piece, Tensor]:
+        flags = fresh[self.part.chunk_of_row.index_select(0, piece.sources)]
+        first = self.histories[self.low]
+        return piece, first.ids(piece.sources, flags)  # all hops' tables turn together
+
+    def _hop(
+        self,
+        hop: int,
+        chunk: int,
+        x: Tensor,
+        shared: Tensor | None,
+        edge_attr: Tensor | None,
+        pieces: Sequence[tuple[Piece, Tensor]],
+        trade: Trade,
+        replay: bool,
+    ) -> tuple[Tensor, Tensor | None]:
+        history, (low, _) = self.histories[hop], self.part.rows(chunk)
+        flight = Flight(trade)
+        token = Publish.apply(self.seen(hop, chunk, x, shared), history, low, flight, replay)
+        attrs = by_piece(edge_attr, [piece for piece, _ in pieces])
+        made: dict[int, Aggregated] = {}
+        for waiting in (False, True):  # rows that wait for nobody are aggregated while replicas are on their way
+            if waiting and trade.waits:
+                token = Arrive.apply(token, flight)
+            for index, (piece, ids) in enumerate(pieces):
+                if piece.waits == waiting:
+                    rows = Gather.apply(token, history, ids, piece.sources)
+                    made[index] = self.aggregate(hop, chunk, piece, rows, attrs[index], shared)
+        aggregated = [made[index] for index in range(len(pieces))]
+        if trade.waits and not any(piece.waits for piece, _ in pieces):
+            first, edges = aggregated[0]
+            aggregated[0] = Tie.apply(first, token), edges
+        return self.finish(hop, chunk, aggregated, x, shared, edge_attr)
+
+    # ------------------------------------------------------------------ a layer's parts, with their random numbers
+
+    def seen(self, hop: int, chunk: int, x: Tensor, shared: Tensor | None) -> Tensor:
+        """Give what neighbours see of a chunk's nodes, ``[n, D']``."""
+        layer = self.layer(hop)
+        if not isinstance(layer, OneHop):
+            return x
+
+        def rows(low: int, high: int) -> Tensor:
+            return layer.before(cut(x, low, high), cut_or_none(shared, low, high))
+
+        return self.by_way(chunk, hop + 1, BEFORE, rows).to(self.dtype)
+
+    def aggregate(
+        self, hop: int, chunk: int, piece: Piece, z: Tensor, edge_attr: Tensor | None, shared: Tensor | None
+    ) -> Aggregated:
+        """Gather the neighbours' rows of a piece's destinations; return them, and the new states of the edges."""
+        layer, graph = self.layer(hop), piece.graph
+        self.keyed.at(hop + 1, chunk, piece.way, BOUNDARY if piece.crosses else INTERIOR)
+        with self._precision():
+            if isinstance(layer, OneHop):
+                return layer.aggregate(z, Neighbourhood(graph.adj, graph.edge_weight, edge_attr)), None
+            along = _sources(cut_or_none(shared, piece.low, piece.high), len(z))
+            return call(layer, z, graph.adj, graph.edge_weight, edge_attr, along)
+
+    def finish(
+        self,
+        hop: int,
+        chunk: int,
+        aggregated: Sequence[Aggregated],
+        x: Tensor,
+        shared: Tensor | None,
+        edge_attr: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Make a chunk's new rows of what its pieces gathered; return them, and the states of its edges."""
+        layer = self.layer(hop)
+        a = _joined([rows for rows, _ in aggregated])
+        if returns_edges(layer):
+            edge_attr = _joined([states for _, states in aggregated if states is not None])
+        if not isinstance(layer, OneHop):
+            return a.to(self.dtype), edge_attr
+
+        def rows(low: int, high: int) -> Tensor:
+            return layer.after(cut(a, low, high), cut(x, low, high), cut_or_none(shared, low, high))
+
+        return self.by_way(chunk, hop + 1, AFTER, rows).to(self.dtype), edge_attr
+
+    def by_way(self, chunk: int, number: int, phase: int, run: Callable[[int, int], Tensor]) -> Tensor:
+        """Run a row-wise part on a chunk's rows, way by way, each with its own random numbers."""
+        outs = []
+        for way, low, high in self.part.segments[chunk]:
+            self.keyed.at(number, chunk, way, phase)
+            with self._precision():
+                outs.append(run(low, high))
+        return _joined(outs)
+
+    def _precision(self) -> Any:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed)
+
+
+def cut(rows: Tensor, low: int, high: int) -> Tensor:
+    """Return rows low … high - 1; all of them as they are, for a slice's gradient is a copy."""
+    return rows if high - low == len(rows) else rows[low:high]
+
+
+def cut_or_none(rows: Tensor | None, low: int, high: int) -> Tensor | None:
+    """Cut rows that may be None."""
+    return None if rows is None else cut(rows, low, high)
+
+
+def by_piece(edge_attr: Tensor | None, pieces: Sequence[Piece]) -> list[Tensor | None]:
+    """Cut the states of a chunk's edges into its pieces'."""
+    if edge_attr is None:
+        return [None] * len(pieces)
+    return list(edge_attr.split([piece.graph.adj.num_edges for piece in pieces]))
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _sources(shared: Tensor | None, num_src: int) -> Tensor | None:
+    """What travels along is a destination's own; sources that are no destinations have none."""
+    if shared is None:
+        return None
+    return torch.cat([shared, shared.new_zeros(num_src - len(shared), *shared.shape[1:])])

@@ -1,0 +1,354 @@
+"""PipelineTrainer: executes a plan, on one process or on one a stage and way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from gnnkit.pipeline._boundary import Boundary
+from gnnkit.pipeline._check import HopShape, inspect
+from gnnkit.pipeline._chunks import ChunkedGraph
+from gnnkit.pipeline._edges import read_edges
+from gnnkit.pipeline._examples import Features, Loss, Store, Targets, check_examples
+from gnnkit.pipeline._history import HistoricalEmbeddings, check_refresh
+from gnnkit.pipeline._inference import stream
+from gnnkit.pipeline._keys import Keyed
+from gnnkit.pipeline._network import Network, returns_edges
+from gnnkit.pipeline._part import Part
+from gnnkit.pipeline._plan import Plan
+from gnnkit.pipeline._rows import Trade, Wait
+from gnnkit.pipeline._stage import Stage
+from gnnkit.pipeline._timeline import Timeline
+from gnnkit.pipeline._trace import Trace
+from gnnkit.pipeline._trade import send_rows, trade
+from gnnkit.pipeline._transport import Transport
+from gnnkit.pipeline._walk import Walk
+
+OptimizerOf = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+
+
+class PipelineTrainer:
+    """Trains a deep network on one whole graph, its layers in stages, its nodes in chunks that flow through them.
+
+    For layer l and node v of chunk c, with the chunks in an order that is drawn anew each epoch,
+
+        a_v = Σ_u w_uv h̃_u,   h̃_u = h_u of this epoch if u's chunk is c or comes before c, else a historical h_u.
+
+    Chunks go backward in the reverse order, and what later chunks did to a node is added before its own way back, so
+    the gradient is exact for this function; historical rows are constants. One optimiser step an epoch, on the mean
+    loss over all training nodes. With one chunk it is plain full-graph training. After GNNPipe (Chen et al.,
+    *Accelerating Distributed Deep GNN Training with Pipelined Model Parallelism*, arXiv 2308.10087); random numbers
+    belong to (seed, epoch, layer, chunk, way), so a plan gives the same numbers on one process and on many.
+
+    One process executes the whole plan; under torchrun, each rank executes its stage and way and keeps no other
+    layers, nodes or features. Every rank builds the same network from the same seed.
+
+    Cost: the work of a full-graph epoch, and between stages 2 (S - 1) N D values; see `communication_volume`.
+
+    Args:
+        network: Rows, hops, rows; the trainer trains the modules of its own stage in place.
+        plan: From `plan`.
+        graph: ``edge_index [2, E]`` of the whole graph, or this process's `Part`, weights included.
+        x: ``[N, F]``, a tensor or a store of `gnnkit.data`; only the first stage reads it, its own rows.
+        y: ``[N, …]`` targets.
+        train: ``[T]`` int64 ids of the training nodes.
+        optimizer: Makes the optimiser of this stage's parameters.
+        loss: Called as ``loss(outputs, y, reduction="sum")``.
+        refresh: Epochs between refreshes of the historical rows, None for never.
+        prime: Whether one exact forward pass fills the historical rows first; they are zeros otherwise.
+        recompute: Whether a chunk's activations are computed once more on its way back in place of being kept.
+        precision: ``"full"``: as the features come. ``"bf16"``: rows, messages and layers in bfloat16, parameters and
+            loss as they are.
+        seed: Of the random numbers.
+        device: Where this process computes.
+        edge_attr: ``[E, De]`` states of the edges, where ``graph`` is an ``edge_index``.
+        transport: Carries messages between processes; None makes one.
+        trace: Whether `timeline` is kept.
+
+    Raises:
+        ValueError: The network breaks the contract of a layer, the plan does not fit it, the graph or the number of
+            processes, an argument is out of range, or ranks disagree.
+        FloatingPointError: The loss of an epoch is not finite; no step was taken.
+
+    Example:
+        >>> import torch
+        >>> from gnnkit.datasets import load
+        >>> from gnnkit.pipeline import PipelineTrainer, adapters, plan
+        >>> from gnnkit import Adjacency
+        >>> data = load("karate")
+        >>> torch.manual_seed(0)  # doctest: +ELLIPSIS
+        <torch._C.Generator object at ...>
+        >>> network = adapters.gcnii(34, 16, 4, num_layers=8, dropout=0.1)
+        >>> cut = plan(Adjacency.from_pyg(data), 8, stages=2, chunks=3, partitioner="builtin")
+        >>> trainer = PipelineTrainer(network, cut, data.edge_index, data.x, data.y, torch.arange(0, 34, 2),
+        ...                           optimizer=lambda parameters: torch.optim.Adam(parameters, lr=0.01))
+        >>> losses = [trainer.train_epoch() for _ in range(30)]
+        >>> losses[-1] < losses[0], trainer.infer().shape
+        (True, torch.Size([34, 4]))
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        plan: Plan,
+        graph: Tensor | Part,
+        x: Tensor | Store,
+        y: Tensor,
+        train: Tensor,
+        *,
+        optimizer: OptimizerOf,
+        loss: Loss = nn.functional.cross_entropy,
+        refresh: int | None = 1,
+        prime: bool = True,
+        recompute: bool = False,
+        precision: Literal["full", "bf16"] = "full",
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        edge_attr: Tensor | None = None,
+        transport: Transport | None = None,
+        trace: bool = False,
+    ) -> None:
+        check_examples(x, y, train, plan.num_nodes)
+        check_refresh(refresh)
+        if precision not in ("full", "bf16"):
+            raise ValueError(f"precision: expected full or bf16 (got {precision!r})")
+        if plan.num_layers != len(network.layers):
+            raise ValueError(
+                f"plan: expected one of the network's {len(network.layers)} layers (got {plan.num_layers})"
+            )
+        shapes = inspect(network, x.shape[1], None if edge_attr is None else edge_attr.shape[1])
+        self.plan, self.epoch, self.shapes = plan, 0, shapes
+        self.transport = transport or Transport(describe=lambda rank: "stage {}, way {}".format(*plan.place(rank)))
+        world = self.transport.world_size
+        if world not in (1, plan.world_size):
+            stages, ways = plan.num_stages, plan.ways
+            raise ValueError(f"plan: expected {world} processes, as there are (got {stages} stages of {ways} ways)")
+        alone = world == 1
+        self.stage_index, self.way = (0, 0) if alone else plan.place(self.transport.rank)
+        low, high = (0, plan.num_layers) if alone else plan.stages[self.stage_index]
+        self.device = torch.device(device)
+        self.part = _part(graph, network, plan, edge_attr, x.dtype, None if alone else self.way).to(self.device)
+        self._keyed = Keyed(seed, self.device)
+        dtype = torch.bfloat16 if precision == "bf16" else x.dtype
+        self._stage = Stage(network, low, high, self.part, self._keyed, dtype, self.device)
+        for hop in range(low, high):
+            self._stage.histories[hop] = HistoricalEmbeddings(
+                self.part.num_rows, shapes[hop].message_channels, refresh=refresh, dtype=dtype, device=self.device
+            )
+        self._boundary = self._make_boundary(network, low, high, alone)
+        self._ranks = [self.transport.rank] if alone else [plan.rank(self.stage_index, w) for w in range(plan.ways)]
+        if not alone:
+            self.transport.groups([[plan.rank(s, w) for w in range(plan.ways)] for s in range(plan.num_stages)])
+            self._agree(f"{plan.digest()} {seed} {refresh} {recompute} {precision} {shapes}")
+        self._trace = Trace(self.transport.rank, trace)
+        self._features = Features(x, self.part, low == 0, self.device)
+        last = high == plan.num_layers
+        targets = Targets(y, train, self.part, loss, self.device) if last else _no_loss
+        self._walk = Walk(self._stage, self._boundary, self._features, targets, self._trades, recompute, self._trace)
+        own = [parameter for parameter in self._stage.parameters().values() if parameter.requires_grad]
+        self.optimizer = optimizer(own) if own else None
+        self._primed = not prime
+
+    # ------------------------------------------------------------------ training
+
+    def train_epoch(self) -> float:
+        """Train one epoch; return the mean loss over the training nodes of the whole graph, the same on all ranks."""
+        epoch = self.epoch
+        with self._keyed.leave_alone():
+            self._stage.train(True)
+            if not self._primed:
+                self._prime()
+            if self._trace.enabled:
+                self.transport.barrier()
+                self._trace.begin()
+            self._keyed.epoch = epoch
+            for parameter in self._stage.parameters().values():
+                parameter.grad = None
+            total = self._walk.run(self.plan.order(epoch), epoch)
+        self._update(total, epoch)
+        for history in self._stage.histories.values():
+            history.end_epoch(epoch)
+        self.epoch = epoch + 1
+        return float(total)
+
+    def _update(self, total: Tensor, epoch: int) -> None:
+        """Sum the loss over all ranks and the gradients over a stage's ways, and take the step."""
+        with self._trace.event("update"):
+            self.transport.all_reduce([total], range(self.transport.world_size), "control")
+            if not math.isfinite(float(total)):
+                raise FloatingPointError(f"epoch {epoch + 1}: expected a finite loss (got {float(total)})")
+            parameters = [p for p in self._stage.parameters().values() if p.requires_grad]
+            for parameter in parameters:
+                if parameter.grad is None:  # a part that this way's nodes did not use
+                    parameter.grad = torch.zeros_like(parameter)
+            self.transport.all_reduce([p.grad for p in parameters if p.grad is not None], self._ranks, "parameters")
+            if self.optimizer is not None:
+                self.optimizer.step()
+
+    def _prime(self) -> None:
+        """Fill the historical rows by one exact forward pass, as in training."""
+        self._keyed.epoch = -1
+        histories = self._stage.histories
+        stream(
+            self._stage, self._boundary, self._features, self._fill, {hop: h.current for hop, h in histories.items()}
+        )
+        for history in histories.values():
+            history.prime()
+        self._primed = True
+
+    # ------------------------------------------------------------------ inference
+
+    def infer(self) -> Tensor | None:
+        """Return the outputs ``[N, C]`` of an exact forward pass without dropout, on rank 0; None on other ranks."""
+        modes = self._stage.modes()
+        self._stage.train(False)
+        with self._keyed.leave_alone():
+            outputs = stream(self._stage, self._boundary, self._features, self._fill)
+        self._stage.restore(modes)
+        last = self._boundary.following is None
+        return self._collect(torch.cat(outputs) if last else None)
+
+    def _collect(self, rows: Tensor | None) -> Tensor | None:
+        """Bring the last stage's rows to rank 0, in the order of the nodes."""
+        plan, transport = self.plan, self.transport
+        rank, finals = transport.rank, [plan.rank(plan.num_stages - 1, way) for way in range(plan.ways)]
+        if transport.world_size == 1:
+            finals = [0]
+        if rank != 0 and rank in finals:
+            assert rows is not None
+            ids = self.part.nodes[: self.part.num_own]
+            head = torch.tensor([*rows.shape])
+            transport.send(head, 0, "the size of outputs", "control").wait()
+            transport.send(ids, 0, "the nodes of outputs", "control").wait()
+            transport.send(rows.contiguous(), 0, "outputs", "inference").wait()
+        if rank != 0:
+            return None
+        out: Tensor | None = None
+        for final in finals:
+            if final == 0:
+                assert rows is not None
+                ids, got = self.part.nodes[: self.part.num_own], rows
+            else:
+                count, width = transport.receive(torch.empty(2, dtype=torch.int64), final, "a size", "control").wait()
+                ids = transport.receive(torch.empty(int(count), dtype=torch.int64), final, "ids", "control").wait()
+                dtype = self._stage.output_dtype
+                buffer = torch.empty(int(count), int(width), dtype=dtype, device=self.device)
+                got = transport.receive(buffer, final, "outputs", "inference").wait()
+            out = got.new_empty(plan.num_nodes, got.shape[1]) if out is None else out
+            out[ids.to(out.device)] = got
+        return out
+
+    # ------------------------------------------------------------------ state
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Return the parameters of this rank's stage by their names in the network."""
+        return self._stage.parameters()
+
+    def network_state(self) -> dict[str, Tensor] | None:
+        """Return copies of the whole network's state on rank 0, None on other ranks."""
+        mine = self._stage.state()
+        if self.transport.world_size == 1:
+            return mine
+        whole: dict[str, Tensor] = {}
+        for stage in range(self.plan.num_stages):
+            whole |= self.transport.broadcast_object(mine, self.plan.rank(stage, 0))
+        return whole if self.transport.rank == 0 else None
+
+    def state(self) -> dict[str, Any]:
+        """Return all that training goes on from: epoch, this stage's weights, its optimiser, its historical rows."""
+        return {
+            "epoch": self.epoch,
+            "primed": self._primed,
+            "model": self._stage.state(),
+            "optimizer": self.optimizer.state_dict() if self.optimizer is not None else {},
+            "history": {f"{hop}.{self.way}": h.historical for hop, h in self._stage.histories.items()},
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state of the same plan, network and place.
+
+        Raises:
+            ValueError: It belongs to another.
+        """
+        wanted = {f"{hop}.{self.way}" for hop in self._stage.histories}
+        if set(state["history"]) != wanted:
+            raise ValueError(f"history: expected {sorted(wanted)} (got {sorted(state['history'])})")
+        self._stage.load(state["model"])
+        if self.optimizer is not None:
+            self.optimizer.load_state_dict(state["optimizer"])
+        for hop, history in self._stage.histories.items():
+            history.restore(state["history"][f"{hop}.{self.way}"])
+        self.epoch, self._primed = state["epoch"], state["primed"]
+
+    @property
+    def timeline(self) -> Timeline:
+        """What this process did in the last epoch, with ``trace=True``."""
+        return self._trace.timeline
+
+    # ------------------------------------------------------------------ the pieces
+
+    def _make_boundary(self, network: Network, low: int, high: int, alone: bool) -> Boundary:
+        plan, shapes, stage = self.plan, self.shapes, self.stage_index
+        ends = alone or stage == 0, alone or stage == plan.num_stages - 1
+        previous = None if ends[0] else plan.rank(stage - 1, self.way)
+        following = None if ends[1] else plan.rank(stage + 1, self.way)
+        incoming = _travels(network, shapes, low) if previous is not None else {}
+        outgoing = _travels(network, shapes, high) if following is not None else {}
+        around = (previous, following, incoming, outgoing, self._stage.dtype, self.device)
+        return Boundary(self.transport, self.part, *around)
+
+    def _rank_of(self, way: int) -> int:
+        return self.plan.rank(self.stage_index, way)
+
+    def _trades(self, hop: int, chunk: int, epoch: int) -> Trade:
+        what = f"chunk {chunk} at layer {hop} of epoch {epoch}"
+        exchanges = self.part.exchanges[chunk]
+        return trade(self.transport, exchanges, self._rank_of, self._stage.histories[hop], what)
+
+    def _fill(self, table: Tensor, chunk: int) -> Wait:
+        exchanges = self.part.exchanges[chunk]
+        what = f"chunk {chunk} of an exact pass"
+        return send_rows(self.transport, exchanges, self._rank_of, table, what, "inference")
+
+    def _agree(self, mine: str) -> None:
+        """Require the same plan and settings on all ranks."""
+        theirs = self.transport.broadcast_object(mine, 0)
+        different = torch.tensor([float(mine != theirs)])
+        self.transport.all_reduce([different], range(self.transport.world_size), "control")
+        if different:
+            raise ValueError(
+                f"plan: expected the same plan, network and settings on every rank (got {int(different)} ranks that "
+                "differ from rank 0)"
+            )
+
+
+def _part(
+    graph: Tensor | Part, network: Network, plan: Plan, edge_attr: Tensor | None, dtype: torch.dtype, way: int | None
+) -> Part:
+    if isinstance(graph, Part):
+        wanted = tuple(range(plan.ways)) if way is None else (way,)
+        if graph.num_nodes != plan.num_nodes or graph.num_chunks != plan.num_chunks or graph.ways != wanted:
+            got = f"{graph.num_nodes} nodes, {graph.num_chunks} chunks, ways {graph.ways}"
+            raise ValueError(f"graph: expected the plan's part for ways {wanted} (got {got})")
+        return graph
+    adj, edge_weight = read_edges(graph, plan.num_nodes, network.edges, dtype)
+    return ChunkedGraph(adj, plan, edge_weight=edge_weight, edge_attr=edge_attr).part(way)
+
+
+def _travels(network: Network, shapes: tuple[HopShape, ...], hop: int) -> dict[str, int]:
+    """Widths of what comes to a hop that begins a stage, by name."""
+    widths = {"x": shapes[hop].in_channels}
+    if network.shares:
+        widths["shared"] = shapes[0].in_channels
+    states = [shapes[each].edge_channels for each in range(hop) if returns_edges(network.layers[each])]
+    if states:
+        widths["edges"] = states[-1]
+    return widths
+
+
+def _no_loss(outputs: Tensor, chunk: int) -> Tensor:
+    raise AssertionError("only the last stage has a loss")
