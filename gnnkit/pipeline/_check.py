@@ -140,6 +140,7 @@ class _Trial:
     ) -> Tensor:
         self._row_by_row(f"{where}.before", layer, layer.before, (x, shared))
         self._one_hop(f"{where}.aggregate", layer, lambda z: layer.aggregate(z, whole), message)
+        layer.eval()  # random numbers are a piece's own
         gathered = self._call(where, layer.aggregate, message, whole)
         part = self._call(where, layer.aggregate, message[self.probe.sources], piece)
         self._same_in_a_piece(f"{where}.aggregate", gathered, part, self.probe.destinations)

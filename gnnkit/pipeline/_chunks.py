@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor
 
@@ -76,7 +78,7 @@ class ChunkedGraph:
         chunk_of_row = plan.chunk[nodes]
         bounds = torch.searchsorted(chunk_of_row[: len(own)], torch.arange(plan.num_chunks + 1)).tolist()
         segments, pieces = [], []
-        for low, high in zip(bounds, bounds[1:], strict=False):
+        for low, high in itertools.pairwise(bounds):
             inside = own[low:high]
             group = plan.way[inside] * 2 + self._crossing[inside]  # never falls
             segments.append(tuple((w, *_run(group // 2, w)) for w in ways))

@@ -1,0 +1,38 @@
+"""What the ranks of test_trainer_ranks.py do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from networks import cells, graph, network
+
+from gnnkit import Adjacency
+from gnnkit.pipeline import PipelineTrainer, plan
+
+
+def make(kind: str, stages: int, ways: int, chunks: int, **options: Any) -> PipelineTrainer:
+    """Make the trainer of a small network; in a group of processes, this rank's."""
+    given = graph(kind)
+    adj = Adjacency.from_edge_index(given["edge_index"], len(given["x"]))
+    cut = plan(adj, 4, stages=stages, ways=ways, chunks=chunks, partitioner=cells(ways, chunks), seed=5)
+    edge_index, x, y, train = (given[name] for name in ("edge_index", "x", "y", "train"))
+    options.setdefault("optimizer", lambda parameters: torch.optim.Adam(parameters, lr=0.01))
+    return PipelineTrainer(network(kind), cut, edge_index, x, y, train, edge_attr=given["edge_attr"], seed=7, **options)
+
+
+Case = tuple[str, tuple[int, int, int], dict[str, Any]]
+
+
+def train(case: Case) -> Any:
+    """Train five epochs; give losses, the network's state, exact outputs, and bytes by kind."""
+    kind, shape, options = case
+    trainer = make(kind, *shape, **options)
+    losses = [trainer.train_epoch() for _ in range(5)]
+    sent = dict(trainer.transport.sent_bytes)
+    return losses, trainer.network_state(), trainer.infer(), sent
+
+
+def train_all(rank: int, world_size: int, cases: dict[str, Case]) -> dict[str, Any]:
+    """Train one case after the other, for a process takes longer to start than to train."""
+    return {name: train(case) for name, case in cases.items()}
