@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gnnkit.pipeline._part import Part
     from gnnkit.pipeline._trainer import PipelineTrainer
     from gnnkit.pipeline._check import HopShape, inspect
+    from gnnkit.pipeline._checkpoint import Checkpoints
     from gnnkit.pipeline._network import Neighbourhood, Network, OneHop
     from gnnkit.pipeline._partition import partition
     from gnnkit.pipeline._plan import Plan, plan
@@ -35,6 +36,7 @@ _HOME = {
     **dict.fromkeys(("Event", "Timeline"), "_timeline"),
     **dict.fromkeys(("Network", "OneHop", "Neighbourhood"), "_network"),
     **dict.fromkeys(("HopShape", "inspect"), "_check"),
+    "Checkpoints": "_checkpoint",
 }
 __all__ = [
     "PipelineTrainer",
@@ -60,6 +62,7 @@ __all__ = [
     "Neighbourhood",
     "HopShape",
     "inspect",
+    "Checkpoints",
 ]
 
 
