@@ -9,21 +9,29 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gnnkit.pipeline._chunks import ChunkedGraph
-    from gnnkit.pipeline._history import HistoricalEmbeddings
-    from gnnkit.pipeline._part import Part
-    from gnnkit.pipeline._trainer import PipelineTrainer
     from gnnkit.pipeline._check import HopShape, inspect
     from gnnkit.pipeline._checkpoint import Checkpoints
+    from gnnkit.pipeline._chunks import ChunkedGraph
+    from gnnkit.pipeline._costs import Costs, HopSeconds, PassSeconds
+    from gnnkit.pipeline._hardware import HARDWARE, Hardware
+    from gnnkit.pipeline._history import HistoricalEmbeddings
+    from gnnkit.pipeline._memory import Memory, Saved, memory_of
     from gnnkit.pipeline._network import Neighbourhood, Network, OneHop
+    from gnnkit.pipeline._part import Part
     from gnnkit.pipeline._partition import partition
     from gnnkit.pipeline._plan import Plan, plan
     from gnnkit.pipeline._schedule import Schedule, Task, schedule
+    from gnnkit.pipeline._simulate import Simulation, crossover_link_speed, simulate
     from gnnkit.pipeline._timeline import Event, Timeline
+    from gnnkit.pipeline._trainer import PipelineTrainer
     from gnnkit.pipeline._volume import Volume, communication_volume, volume_formula, volume_ratio
     from gnnkit.pipeline._workload import Workload, replicas
 
 _HOME = {
+    **dict.fromkeys(("Memory", "Saved", "memory_of"), "_memory"),
+    **dict.fromkeys(("simulate", "Simulation", "crossover_link_speed"), "_simulate"),
+    **dict.fromkeys(("Costs", "HopSeconds", "PassSeconds"), "_costs"),
+    **dict.fromkeys(("Hardware", "HARDWARE"), "_hardware"),
     "PipelineTrainer": "_trainer",
     "ChunkedGraph": "_chunks",
     "Part": "_part",
@@ -39,6 +47,17 @@ _HOME = {
     "Checkpoints": "_checkpoint",
 }
 __all__ = [
+    "Memory",
+    "Saved",
+    "memory_of",
+    "simulate",
+    "Simulation",
+    "crossover_link_speed",
+    "Costs",
+    "HopSeconds",
+    "PassSeconds",
+    "Hardware",
+    "HARDWARE",
     "PipelineTrainer",
     "ChunkedGraph",
     "Part",

@@ -29,6 +29,7 @@ class Workload:
         rows: ``[W, K]`` nodes of each cell.
         edges: ``[W, K]`` edges into them.
         waiting: ``[W, K]`` edges into those that read rows of their very chunk of another way.
+        sources: ``[W, K]`` distinct rows that those edges read and the cell's own.
         given: ``[W, W, K]`` rows of chunk k that way a gives way b at every hop.
     """
 
@@ -40,6 +41,7 @@ class Workload:
     rows: Tensor
     edges: Tensor
     waiting: Tensor
+    sources: Tensor
     given: Tensor
 
     @classmethod
@@ -81,6 +83,8 @@ class Workload:
         waits = torch.zeros(plan.num_nodes, dtype=torch.bool)
         waits[dst[foreign & (plan.chunk[src] == plan.chunk[dst])]] = True
         into = cell[dst]
+        every = torch.arange(plan.num_nodes)
+        read = torch.unique(torch.cat([into * plan.num_nodes + src, cell * plan.num_nodes + every])) // plan.num_nodes
         node, reader = reads(src, dst, plan.way, ways)
         pair = (plan.way[node] * ways + reader) * chunks + plan.chunk[node]
         return cls(
@@ -92,6 +96,7 @@ class Workload:
             torch.bincount(cell, minlength=ways * chunks).view(ways, chunks),
             torch.bincount(into, minlength=ways * chunks).view(ways, chunks),
             torch.bincount(into[waits[dst]], minlength=ways * chunks).view(ways, chunks),
+            torch.bincount(read, minlength=ways * chunks).view(ways, chunks),
             torch.bincount(pair, minlength=ways * ways * chunks).view(ways, ways, chunks),
         )
 

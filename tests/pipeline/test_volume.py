@@ -106,6 +106,8 @@ def test_the_counts_of_cells_are_those_of_the_edges(seed: int, ways: int, chunks
             own = [dst for _, dst in ends if (way[dst], chunk[dst]) == (w, k)]
             assert int(work.edges[w, k]) == len(own)
             assert int(work.waiting[w, k]) == sum(dst in waiting for dst in own)
+            nodes = [node for node, cell in enumerate(zip(way, chunk, strict=True)) if cell == (w, k)]
+            assert int(work.sources[w, k]) == len({src for src, dst in ends if dst in nodes} | set(nodes))
             assert int(work.rows[w, k]) == sum(cell == (w, k) for cell in zip(way, chunk, strict=True))
             for other in range(ways):
                 assert int(work.given[w, other, k]) == len(given_rows.get((w, other, k), ()))

@@ -1,0 +1,161 @@
+"""What each process holds in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, NamedTuple
+
+from gnnkit.pipeline._workload import Workload
+
+if TYPE_CHECKING:
+    from gnnkit.pipeline._check import HopShape
+
+
+class Saved(NamedTuple):
+    """Bytes that autograd keeps of one hop until its way back; `measure_saved` counts them.
+
+    Attributes:
+        row: For each destination.
+        source: For each distinct row that a chunk reads, its own included.
+        edge: For each edge.
+    """
+
+    row: float
+    source: float = 0.0
+    edge: float = 0.0
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of one rank at the peak of an epoch.
+
+    Attributes:
+        tables: For each hop, this epoch's and historical rows, and gradients, of own and replicated nodes.
+        activations: What autograd keeps, of all chunks, or of one under recomputation.
+        inputs: What came in of each chunk: features or the rows of the stage before, and what travels along.
+        buffers: Rows of chunks under way.
+        topology: Edges with their transpose and weights.
+        parameters: With their gradients and the optimiser's states.
+    """
+
+    tables: int
+    activations: int
+    inputs: int
+    buffers: int
+    topology: int
+    parameters: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(getattr(self, field.name) for field in fields(self))
+
+
+class Share(NamedTuple):
+    """What one way holds of the graph; ``chunk`` of its largest chunk."""
+
+    rows: float
+    replicas: float
+    edges: float
+    sources: float
+    given: float  # rows that others read of one chunk, and those read of them
+    chunk_rows: float
+    chunk_edges: float
+    chunk_sources: float
+
+
+def memory_of(
+    work: Workload,
+    saved: Sequence[Saved] | None = None,
+    *,
+    recompute: bool = False,
+    in_channels: int | None = None,
+    optimizer_states: int = 2,
+    end_parameters: tuple[int, int] = (0, 0),
+) -> tuple[Memory, ...]:
+    """Count the bytes that each rank holds.
+
+    For each hop, tables hold 2 R D' numbers and R D' gradients, with R own and replicated rows. Autograd keeps what
+    ``saved`` says of every chunk, or of the largest one under recomputation; the inputs of every chunk stay in both
+    cases. Topology is 12 bytes an edge and 8 a row, twice with the transpose, a weight an edge, and 16 bytes for each
+    row that a chunk reads. Not counted: Python and libraries, the kernels' scratch memory, the allocator's losses.
+
+    Args:
+        work: The counts of a plan, graph and network.
+        saved: For each hop; None for `usual_saved`.
+        recompute: Whether chunks are computed once more on their way back.
+        in_channels: Width of the features; None for that of the first hop's rows.
+        optimizer_states: Numbers the optimiser keeps for each parameter: 2 for Adam.
+        end_parameters: How many numbers the network's first and last part learn.
+
+    Returns:
+        One `Memory` a rank.
+
+    Raises:
+        ValueError: ``saved`` is not one for each hop.
+    """
+    saved = [usual_saved(shape, work.itemsize) for shape in work.shapes] if saved is None else saved
+    if len(saved) != len(work.shapes):
+        raise ValueError(f"saved: expected one for each of {len(work.shapes)} hops (got {len(saved)})")
+    shares = []
+    for way in range(work.ways):
+        gives, takes = work.given[way].sum(0), work.given[:, way].sum(0)  # [K]
+        shares.append(
+            Share(
+                int(work.rows[way].sum()),
+                int(takes.sum()),
+                int(work.edges[way].sum()),
+                int(work.sources[way].sum()),
+                int((gives + takes).max()),
+                int(work.rows[way].max()),
+                int(work.edges[way].max()),
+                int(work.sources[way].max()),
+            )
+        )
+    options = (saved, recompute, in_channels or work.first_channels, optimizer_states, end_parameters)
+    return tuple(rank_memory(work, share, stage, *options) for stage in range(work.num_stages) for share in shares)
+
+
+def rank_memory(
+    work: Workload,
+    share: Share,
+    stage: int,
+    saved: Sequence[Saved],
+    recompute: bool,
+    in_channels: int,
+    optimizer_states: int,
+    end_parameters: tuple[int, int],
+) -> Memory:
+    """Count one rank's bytes from what its way holds of the graph."""
+    low, high = work.stages[stage]
+    size, last = work.itemsize, high == len(work.shapes)
+    held = share.rows + share.replicas
+    wide = max(size, 4)
+    shapes = work.shapes[low:high]
+    tables = held * sum(shape.message_channels for shape in shapes) * (2 * size + wide)
+    rows, sources, edges = share.rows, share.sources, share.edges
+    if recompute:
+        rows, sources, edges = share.chunk_rows, share.chunk_sources, share.chunk_edges
+    kept = sum(rows * each.row + sources * each.source + edges * each.edge for each in saved[low:high])
+    shared = work.first_channels if work.shares else 0
+    comes = (in_channels if low == 0 else work.shapes[low - 1].out_channels + shared) * size
+    goes = 0 if last else (work.shapes[high - 1].out_channels + shared) * size
+    under_way = share.chunk_rows * (2 * (0 if low == 0 else comes) + 2 * goes)
+    traded = share.given * max(shape.message_channels for shape in shapes) * size
+    topology = 2 * (12 * share.edges + 8 * share.rows) + size * share.edges + 16 * share.sources
+    learned = sum(shape.parameters for shape in shapes)
+    learned += (end_parameters[0] if low == 0 else 0) + (end_parameters[1] if last else 0)
+    return Memory(
+        round(tables),
+        round(kept + rows * goes),
+        round(share.rows * comes),
+        round(under_way + traded),
+        round(topology),
+        learned * (2 + optimizer_states) * wide,
+    )
+
+
+def usual_saved(shape: HopShape, itemsize: int) -> Saved:
+    """Guess what autograd keeps of a hop: its input, its message, three rows of what it gives, and a number an edge."""
+    return Saved((shape.in_channels + shape.message_channels + 3 * shape.out_channels) * itemsize, 0.0, itemsize)
