@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -94,7 +93,7 @@ class NotReversed(list[int]):
 
 
 @pytest.fixture(params=["zeroed history", "backward in the forward order", "loss averaged by chunk", "stale rows kept"])
-def mutant(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def mutant(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Break the pipeline in one way."""
     name: str = request.param
     if name == "zeroed history":
@@ -118,7 +117,7 @@ def mutant(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         monkeypatch.setattr(Targets, "__call__", averaged)
     else:
         monkeypatch.setattr(HistoricalEmbeddings, "end_epoch", lambda self, epoch: None)
-    yield name
+    return name
 
 
 def test_mutants_are_caught(mutant: str) -> None:
