@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gnnkit.pipeline import adapters
     from gnnkit.pipeline._check import HopShape, inspect
     from gnnkit.pipeline._checkpoint import Checkpoints
     from gnnkit.pipeline._chunks import ChunkedGraph
@@ -44,6 +45,7 @@ _HOME = {
     **dict.fromkeys(("Event", "Timeline"), "_timeline"),
     **dict.fromkeys(("Network", "OneHop", "Neighbourhood"), "_network"),
     **dict.fromkeys(("HopShape", "inspect"), "_check"),
+    "adapters": "adapters",  # a module
     "Checkpoints": "_checkpoint",
 }
 __all__ = [
@@ -81,6 +83,7 @@ __all__ = [
     "Neighbourhood",
     "HopShape",
     "inspect",
+    "adapters",
     "Checkpoints",
 ]
 
@@ -88,7 +91,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'gnnkit.pipeline' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"gnnkit.pipeline.{_HOME[name]}"), name)
+    home = importlib.import_module(f"gnnkit.pipeline.{_HOME[name]}")
+    value = home if name == "adapters" else getattr(home, name)
     globals()[name] = value
     return value
 

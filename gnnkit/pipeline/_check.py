@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,9 +76,13 @@ def inspect(network: Network, in_channels: int, edge_channels: int | None = None
     for where, part in (*ends, *hops):
         if part is not None:
             refuse(part, where)
+    for where, layer in hops:
+        wanted = getattr(layer, "edges", network.edges) if isinstance(layer, OneHop) else network.edges
+        if wanted != network.edges:
+            raise ValueError(f"{where}: expected a network with edges={wanted!r} (got {network.edges!r})")
     dtypes = {parameter.dtype for parameter in network.parameters()}
     dtype = torch.float64 if torch.float64 in dtypes else torch.float32
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), _one_thread():
         trial = _Trial(Probe.make(network.edges, dtype), dtype)
         rows = trial.draw(in_channels)
         if network.first is not None:
@@ -270,6 +275,17 @@ class _Trial:
         if not isinstance(rows, Tensor) or rows.dim() != 2 or len(rows) != count:
             got = list(rows.shape) if isinstance(rows, Tensor) else type(rows).__name__
             raise ValueError(f"{where}: expected {count} rows, one a node (got {got})")
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Run on one thread: on eight rows a second one is only waited for."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _mode(training: bool) -> str:
