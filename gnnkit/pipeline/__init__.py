@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from gnnkit.pipeline._costs import Costs, HopSeconds, PassSeconds
     from gnnkit.pipeline._hardware import HARDWARE, Hardware
     from gnnkit.pipeline._history import HistoricalEmbeddings
-    from gnnkit.pipeline._memory import Memory, Saved, memory_of
+    from gnnkit.pipeline._memory import Memory, memory_of
     from gnnkit.pipeline._network import Neighbourhood, Network, OneHop
     from gnnkit.pipeline._part import Part
     from gnnkit.pipeline._partition import partition
     from gnnkit.pipeline._plan import Plan, plan
+    from gnnkit.pipeline._saved import NetworkSaved, Saved, measure_saved
     from gnnkit.pipeline._schedule import Schedule, Task, schedule
     from gnnkit.pipeline._simulate import Simulation, crossover_link_speed, simulate
     from gnnkit.pipeline._timeline import Event, Timeline
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from gnnkit.pipeline._workload import Workload, replicas
 
 _HOME = {
-    **dict.fromkeys(("Memory", "Saved", "memory_of"), "_memory"),
+    **dict.fromkeys(("measure_saved", "Saved", "NetworkSaved"), "_saved"),
+    **dict.fromkeys(("Memory", "memory_of"), "_memory"),
     **dict.fromkeys(("simulate", "Simulation", "crossover_link_speed"), "_simulate"),
     **dict.fromkeys(("Costs", "HopSeconds", "PassSeconds"), "_costs"),
     **dict.fromkeys(("Hardware", "HARDWARE"), "_hardware"),
@@ -49,8 +51,10 @@ _HOME = {
     "Checkpoints": "_checkpoint",
 }
 __all__ = [
-    "Memory",
+    "measure_saved",
     "Saved",
+    "NetworkSaved",
+    "Memory",
     "memory_of",
     "simulate",
     "Simulation",

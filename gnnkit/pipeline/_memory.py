@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from gnnkit.pipeline._saved import NetworkSaved, usual_saved
 from gnnkit.pipeline._workload import Workload
-
-if TYPE_CHECKING:
-    from gnnkit.pipeline._check import HopShape
-
-
-class Saved(NamedTuple):
-    """Bytes that autograd keeps of one hop until its way back; `measure_saved` counts them.
-
-    Attributes:
-        row: For each destination.
-        source: For each distinct row that a chunk reads, its own included.
-        edge: For each edge.
-    """
-
-    row: float
-    source: float = 0.0
-    edge: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +50,7 @@ class Share(NamedTuple):
 
 def memory_of(
     work: Workload,
-    saved: Sequence[Saved] | None = None,
+    saved: NetworkSaved | None = None,
     *,
     recompute: bool = False,
     in_channels: int | None = None,
@@ -78,12 +61,13 @@ def memory_of(
 
     For each hop, tables hold 2 R D' numbers and R D' gradients, with R own and replicated rows. Autograd keeps what
     ``saved`` says of every chunk, or of the largest one under recomputation; the inputs of every chunk stay in both
-    cases. Topology is 12 bytes an edge and 8 a row, twice with the transpose, a weight an edge, and 16 bytes for each
-    row that a chunk reads. Not counted: Python and libraries, the kernels' scratch memory, the allocator's losses.
+    cases. Topology is 12 bytes an edge and 8 a row, with the transpose again 12 an edge and 8 for each row that a chunk
+    reads, a weight an edge, and ids of 8 bytes. Not counted: Python and libraries, what kernels and `Adjacency` use
+    meanwhile, the allocator's losses, targets.
 
     Args:
         work: The counts of a plan, graph and network.
-        saved: For each hop; None for `usual_saved`.
+        saved: What `measure_saved` gives; None for a guess.
         recompute: Whether chunks are computed once more on their way back.
         in_channels: Width of the features; None for that of the first hop's rows.
         optimizer_states: Numbers the optimiser keeps for each parameter: 2 for Adam.
@@ -93,11 +77,12 @@ def memory_of(
         One `Memory` a rank.
 
     Raises:
-        ValueError: ``saved`` is not one for each hop.
+        ValueError: ``saved`` is of another network.
     """
-    saved = [usual_saved(shape, work.itemsize) for shape in work.shapes] if saved is None else saved
-    if len(saved) != len(work.shapes):
-        raise ValueError(f"saved: expected one for each of {len(work.shapes)} hops (got {len(saved)})")
+    features = in_channels or work.first_channels
+    saved = usual_saved(work.shapes, features, work.itemsize) if saved is None else saved
+    if len(saved.hops) != len(work.shapes):
+        raise ValueError(f"saved: expected that of {len(work.shapes)} hops (got {len(saved.hops)})")
     shares = []
     for way in range(work.ways):
         gives, takes = work.given[way].sum(0), work.given[:, way].sum(0)  # [K]
@@ -113,7 +98,7 @@ def memory_of(
                 int(work.sources[way].max()),
             )
         )
-    options = (saved, recompute, in_channels or work.first_channels, optimizer_states, end_parameters)
+    options = (saved, recompute, features, optimizer_states, end_parameters)
     return tuple(rank_memory(work, share, stage, *options) for stage in range(work.num_stages) for share in shares)
 
 
@@ -121,7 +106,7 @@ def rank_memory(
     work: Workload,
     share: Share,
     stage: int,
-    saved: Sequence[Saved],
+    saved: NetworkSaved,
     recompute: bool,
     in_channels: int,
     optimizer_states: int,
@@ -137,13 +122,14 @@ def rank_memory(
     rows, sources, edges = share.rows, share.sources, share.edges
     if recompute:
         rows, sources, edges = share.chunk_rows, share.chunk_sources, share.chunk_edges
-    kept = sum(rows * each.row + sources * each.source + edges * each.edge for each in saved[low:high])
+    kept = sum(rows * each.row + sources * each.source + edges * each.edge for each in saved.hops[low:high])
+    kept += rows * ((saved.first if low == 0 else 0.0) + (saved.last if last else 0.0))
     shared = work.first_channels if work.shares else 0
     comes = (in_channels if low == 0 else work.shapes[low - 1].out_channels + shared) * size
     goes = 0 if last else (work.shapes[high - 1].out_channels + shared) * size
     under_way = share.chunk_rows * (2 * (0 if low == 0 else comes) + 2 * goes)
     traded = share.given * max(shape.message_channels for shape in shapes) * size
-    topology = 2 * (12 * share.edges + 8 * share.rows) + size * share.edges + 16 * share.sources
+    topology = (24 + size) * share.edges + 8 * (share.rows + 2 * share.sources) + 16 * held
     learned = sum(shape.parameters for shape in shapes)
     learned += (end_parameters[0] if low == 0 else 0) + (end_parameters[1] if last else 0)
     return Memory(
@@ -154,8 +140,3 @@ def rank_memory(
         round(topology),
         learned * (2 + optimizer_states) * wide,
     )
-
-
-def usual_saved(shape: HopShape, itemsize: int) -> Saved:
-    """Guess what autograd keeps of a hop: its input, its message, three rows of what it gives, and a number an edge."""
-    return Saved((shape.in_channels + shape.message_channels + 3 * shape.out_channels) * itemsize, 0.0, itemsize)

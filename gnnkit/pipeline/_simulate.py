@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -264,7 +265,7 @@ def crossover_link_speed(
         high: Fastest.
 
     Raises:
-        ValueError: Not ``0 < low < high``.
+        ValueError: Not ``0 < low < high``, both finite.
 
     Example:
         >>> from gnnkit.pipeline import crossover_link_speed
@@ -272,15 +273,15 @@ def crossover_link_speed(
         >>> round(speed / 1e6)
         800
     """
-    if not 0 < low < high:
+    if not 0 < low < high < math.inf:
         raise ValueError(f"low and high: expected 0 < low < high (got {low} and {high})")
     ahead = first(low) < second(low)
     if (first(high) < second(high)) == ahead:
         return None
     while high / low > 1 + 1e-6:
-        middle = (low * high) ** 0.5
+        middle = math.sqrt(low * high)
         if (first(middle) < second(middle)) == ahead:
             low = middle
         else:
             high = middle
-    return (low * high) ** 0.5
+    return math.sqrt(low * high)
