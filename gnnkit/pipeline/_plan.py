@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gnnkit.adjacency import Adjacency
 from gnnkit.pipeline._keys import key
-from gnnkit.pipeline._partition import partition
+from gnnkit.pipeline._partition import node_work, partition
 from gnnkit.pipeline._stages import split_layers
 
 Partitioner = Literal["auto", "metis", "builtin"] | Tensor
@@ -55,15 +55,13 @@ class Plan:
     shuffle: bool = True
 
     def __post_init__(self) -> None:
-        covered = 0
-        for low, high in self.stages:
-            if low != covered or high <= low:
-                raise ValueError(f"stages: expected layers 0, 1, … cut into runs of at least one (got {self.stages})")
-            covered = high
-        if not self.stages:
-            raise ValueError("stages: expected at least one (got none)")
-        if not isinstance(self.seed, int) or self.seed < 0:
-            raise ValueError(f"seed: expected a whole number from 0 (got {self.seed!r})")
+        bounds = [0, *(high for _, high in self.stages)]
+        if len(bounds) == 1 or any(
+            low != at or high <= at for at, (low, high) in zip(bounds, self.stages, strict=False)
+        ):
+            expected = "runs of at least one layer, each from where the one before ends, the first from 0"
+            raise ValueError(f"stages: expected {expected} (got {self.stages})")
+        _whole("seed", self.seed, 0)
         for name, ids in (("way", self.way), ("chunk", self.chunk)):
             if not isinstance(ids, Tensor) or ids.dim() != 1 or ids.dtype != torch.int64 or ids.device.type != "cpu":
                 got = f"{list(ids.shape)} {ids.dtype} on {ids.device}" if isinstance(ids, Tensor) else repr(ids)
@@ -190,13 +188,14 @@ def plan(
         True
     """
     num_nodes = adj.num_nodes
-    costs = [1.0] * layers if isinstance(layers, int) else list(layers)
-    bounds = split_layers(costs, stages, ends)
+    if isinstance(layers, int):
+        _whole("layers", layers, 1)
+        layers = [1.0] * layers
+    bounds = split_layers(layers, stages, ends)
     if chunks is None:
         chunks = 1 if stages == 1 else 4 * stages
-    for name, number in (("chunks", chunks), ("ways", ways)):
-        if number < 1:
-            raise ValueError(f"{name}: expected at least 1 (got {number})")
+    for name, number, least in (("chunks", chunks, 1), ("ways", ways, 1), ("seed", seed, 0)):
+        _whole(name, number, least)
     if chunks * ways > num_nodes:
         raise ValueError(
             f"chunks: expected at most as many cells as the {num_nodes} nodes (got {ways} ways of {chunks} chunks)"
@@ -204,12 +203,18 @@ def plan(
     if isinstance(partitioner, Tensor):
         cells = _given_cells(partitioner, num_nodes, ways, chunks)
     else:
-        way = partition(adj, ways, partitioner, seed)
+        work = node_work(adj)
+        way = partition(adj, ways, partitioner, seed, work=work, least=chunks)
         cells = way * chunks
         for number in range(ways):
             own = (way == number).nonzero().flatten()
-            cells[own] += partition(_inside(adj, own), chunks, partitioner, seed)
+            cells[own] += partition(_inside(adj, own), chunks, partitioner, seed, work=work[own])
     return Plan(bounds, cells // chunks, cells % chunks, seed, shuffle)
+
+
+def _whole(name: str, number: int, least: int) -> None:
+    if not isinstance(number, int) or number < least:
+        raise ValueError(f"{name}: expected a whole number from {least} (got {number!r})")
 
 
 def _given_cells(cells: Tensor, num_nodes: int, ways: int, chunks: int) -> Tensor:

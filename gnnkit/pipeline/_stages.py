@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 Stages = tuple[tuple[int, int], ...]
 
@@ -32,13 +33,16 @@ def split_layers(costs: Sequence[float], stages: int, ends: tuple[float, float] 
         >>> split_layers([1, 1, 1, 1, 4, 1], 3)
         ((0, 4), (4, 5), (5, 6))
     """
-    layer = np.asarray(costs, np.float64)
+    try:
+        layer = np.asarray(costs, np.float64)
+    except (TypeError, ValueError):
+        layer = np.array([np.nan])
     if layer.ndim != 1 or layer.size == 0 or not np.isfinite(layer).all() or (layer < 0).any():
         raise ValueError(f"costs: expected finite numbers from 0, one for each of at least one layer (got {costs!r})")
     if len(ends) != 2 or not np.isfinite(ends).all() or min(ends) < 0:
         raise ValueError(f"ends: expected two finite numbers from 0 (got {ends!r})")
-    if not 1 <= stages <= len(layer):
-        raise ValueError(f"stages: expected 1 to {len(layer)}, the number of layers (got {stages})")
+    if not isinstance(stages, int) or not 1 <= stages <= len(layer):
+        raise ValueError(f"stages: expected 1 to {len(layer)}, the number of layers (got {stages!r})")
     # [L + 1, L + 1] the cost of layers low … high - 1 as one stage
     sums = np.concatenate([[0.0], np.cumsum(layer)])
     cost = sums[None, :] - sums[:, None]
@@ -46,11 +50,12 @@ def split_layers(costs: Sequence[float], stages: int, ends: tuple[float, float] 
     cost[:, -1] += ends[1]
     cost[np.tri(len(sums), dtype=bool)] = np.inf  # no stage without a layer
     largest = _cuts(cost, stages, np.maximum)[1]
-    bounds = _cuts(np.where(cost <= largest, cost**2, np.inf), stages, np.add)[0]
+    share = cost / (largest or 1.0)  # squares of what is too dear are left out, and cannot overflow
+    bounds = _cuts(np.where(cost <= largest, share, np.inf) ** 2, stages, np.add)[0]
     return tuple(pairwise(bounds))
 
 
-def _cuts(cost: np.ndarray, stages: int, join: np.ufunc) -> tuple[list[int], float]:
+def _cuts(cost: NDArray[np.float64], stages: int, join: np.ufunc) -> tuple[list[int], float]:
     """Give the bounds for which the stages' costs, joined, are least, and what they come to."""
     best, came_from = cost[0], []  # of the layers before each bound, in the stages so far
     for _ in range(stages - 1):
