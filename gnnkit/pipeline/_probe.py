@@ -11,14 +11,16 @@ from gnnkit.adjacency import Adjacency
 from gnnkit.pipeline._edges import read_edges
 from gnnkit.pipeline._network import Edges, Neighbourhood
 
-# a path, a second way into node 1, an isolated node; node 1 is the one that is changed
-_EDGES = ((0, 7, 1, 2, 3, 4), (1, 1, 2, 3, 4, 5))
-_NUM_NODES = 8
+# a path, a second way into node 1 and out of it, an edge back from 5 to 4, and node 6 without edges
+_EDGES = ((0, 7, 1, 2, 3, 4, 1, 5), (1, 1, 2, 3, 4, 5, 8, 4))
+_NUM_NODES = 9
 CHANGED = 1
+REACHED = (1, 2, 8)  # whose rows may follow it
+CHANGED_EDGE = 3  # from 2 to 3, in every kind of edges
 # what a node is to node 1 whose row may not follow it, the most telling first
 FAR = {6: "an unconnected node", 0: "a node that it sends to, against the edge", 7: "a node that it sends to"}
 FAR |= {3: "a node two hops away", 4: "a node three hops away", 5: "a node four hops away"}
-_DESTINATIONS = (2, 6, 4)  # of the piece
+_DESTINATIONS = (2, 6, 4)  # of the piece, whose sources 1, 3 and 5 have other degrees in it
 
 
 @dataclass(frozen=True)
