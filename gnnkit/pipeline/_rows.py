@@ -30,21 +30,24 @@ class Trade:
     waits: bool
 
 
+def nothing() -> None:
+    """Wait for nothing."""
+
+
+NOTHING = Trade(lambda: nothing, lambda: nothing, False)
+
+
 class Flight:
     """What is under way of one chunk at one hop: the wait that ends it."""
 
     def __init__(self, trade: Trade) -> None:
         self.trade = trade
-        self.wait: Wait = _nothing
+        self.wait: Wait = nothing
 
     def land(self) -> None:
         """Wait for what was started last, once."""
-        wait, self.wait = self.wait, _nothing
+        wait, self.wait = self.wait, nothing
         wait()
-
-
-def _nothing() -> None:
-    pass
 
 
 class Publish(torch.autograd.Function):

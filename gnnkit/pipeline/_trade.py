@@ -8,7 +8,7 @@ import torch
 
 from gnnkit.pipeline._history import HistoricalEmbeddings
 from gnnkit.pipeline._part import Exchange
-from gnnkit.pipeline._rows import Trade, Wait
+from gnnkit.pipeline._rows import NOTHING, Trade, Wait, nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +34,9 @@ def trade(
         history: The hop's tables.
         what: Names chunk, hop and epoch in errors.
     """
+
+    if not exchanges:
+        return NOTHING
 
     def rows() -> Wait:
         for each in exchanges:
@@ -66,6 +69,8 @@ def send_rows(
     kind: str,
 ) -> Wait:
     """Send a chunk's own rows of a table to the ways that read them, receive its replicas; return what waits."""
+    if not exchanges:
+        return nothing
     sends = [(rank_of(each.way), table.index_select(0, each.give)) for each in exchanges]
     receives = [(rank_of(each.way), table[each.low : each.high]) for each in exchanges]
     handle = transport.exchange(sends, receives, what, kind)

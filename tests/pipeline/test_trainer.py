@@ -1,0 +1,206 @@
+"""PipelineTrainer on one process: what it equals, what it keeps, what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from networks import CLASSES, FEATURES, N, cells, graph, network
+from torch import nn
+from trainer_ranks import make
+
+from gnnkit import Adjacency
+from gnnkit.data import InMemory, MemoryMapped, write_features
+from gnnkit.pipeline import ChunkedGraph, Network, PipelineTrainer, adapters, plan
+from gnnkit.pipeline._edges import read_edges
+
+
+def adam(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    return torch.optim.Adam(parameters, lr=0.01)
+
+
+def trainer(net: Network, chunks: int = 1, **options: Any) -> PipelineTrainer:
+    """Make a trainer of a network on the small graph."""
+    given = graph("plain")
+    adj = Adjacency.from_edge_index(given["edge_index"], N)
+    cut = plan(adj, len(net.layers), chunks=chunks, partitioner=cells(1, chunks))
+    options = {"optimizer": adam, **options}
+    x = options.pop("x", given["x"])
+    return PipelineTrainer(net, cut, given["edge_index"], x, given["y"], given["train"], **options)
+
+
+def deep(kind: str, dropout: float = 0.0, layers: int = 6) -> Network:
+    torch.manual_seed(1)
+    return adapters.MODELS[kind](FEATURES, 8, CLASSES, layers, dropout=dropout).double()
+
+
+@pytest.mark.parametrize("kind", sorted(adapters.MODELS))
+def test_one_chunk_is_plain_training(kind: str) -> None:
+    plain, given = deep(kind), graph("plain")
+    optimizer = adam(list(plain.parameters()))
+    for _ in range(20):
+        optimizer.zero_grad()
+        outputs = plain(given["x"], given["edge_index"])
+        nn.functional.cross_entropy(outputs[given["train"]], given["y"][given["train"]]).backward()
+        optimizer.step()
+    net = deep(kind)
+    chunked = trainer(net)
+    for _ in range(20):
+        chunked.train_epoch()
+    for (name, got), expected in zip(net.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-12, msg=name)
+    outputs = chunked.infer()
+    assert outputs is not None
+    torch.testing.assert_close(outputs, plain.eval()(given["x"], given["edge_index"]), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["plain", "edges", "bare"])
+def test_exact_inference_is_the_plain_network(kind: str) -> None:
+    one, given = make(kind, 1, 2, 3), graph(kind)
+    one.train_epoch()
+    net = network(kind).eval()
+    net.load_state_dict(one.network_state() or {})
+    expected = net(given["x"], given["edge_index"], given["edge_attr"])
+    torch.testing.assert_close(one.infer(), expected, rtol=1e-9, atol=1e-12)
+
+
+def losses(one: PipelineTrainer, epochs: int = 4) -> list[float]:
+    return [one.train_epoch() for _ in range(epochs)]
+
+
+def test_recomputation_changes_nothing() -> None:
+    kept, again = (trainer(deep("gcnii", 0.3), 5, recompute=flag) for flag in (False, True))
+    assert losses(kept) == losses(again)
+
+
+def test_features_from_stores(tmp_path: Path) -> None:
+    x = graph("plain")["x"]
+    assert x is not None
+    write_features(tmp_path / "x.rows", x)
+    expected = losses(trainer(deep("sage", 0.3), 4))
+    assert losses(trainer(deep("sage", 0.3), 4, x=InMemory(x))) == expected
+    assert losses(trainer(deep("sage", 0.3), 4, x=MemoryMapped(tmp_path / "x.rows"))) == expected
+
+
+def test_a_part_made_elsewhere() -> None:
+    net, given = deep("gcn", 0.3), graph("plain")
+    adj, weight = read_edges(given["edge_index"], N, "gcn", torch.float64)
+    cut = plan(adj, 6, chunks=4, partitioner=cells(1, 4))
+    part = ChunkedGraph(adj, cut, edge_weight=weight).part()
+    one = PipelineTrainer(net, cut, part, given["x"], given["y"], given["train"], optimizer=adam)
+    assert losses(one) == losses(trainer(deep("gcn", 0.3), 4))
+    other = plan(adj, 6, chunks=3, partitioner=cells(1, 3))
+    with pytest.raises(ValueError, match=r"graph: expected the plan's part .*\(got 48 nodes, 4 chunks"):
+        PipelineTrainer(net, other, part, given["x"], given["y"], given["train"], optimizer=adam)
+
+
+def test_going_on_from_a_state() -> None:
+    whole = trainer(deep("gcnii", 0.3), 4, refresh=3)
+    expected = losses(whole, 9)
+    half = trainer(deep("gcnii", 0.3), 4, refresh=3)
+    losses(half, 5)
+    state = half.state()
+    rest = trainer(deep("gcnii", 0.3), 4, refresh=3)
+    rest.load_state(state)
+    assert losses(rest, 4) == expected[5:]
+    with pytest.raises(ValueError, match=r"history: expected .*\(got"):
+        trainer(deep("gcnii", 0.3, layers=5), 4).load_state(state)
+    with pytest.raises(ValueError, match=r"model: expected this stage's weights \(got others at"):
+        trainer(deep("gcn", 0.3), 4).load_state(state)
+
+
+def test_users_random_numbers_and_modes_go_on_undisturbed() -> None:
+    net = deep("gcnii", 0.3)
+    one = trainer(net, 4)
+    net.layers[0].eval()
+    torch.manual_seed(4)
+    expected = torch.rand(3)
+    torch.manual_seed(4)
+    one.infer()
+    assert not net.layers[0].training
+    one.train_epoch()
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_bfloat16_learns() -> None:
+    torch.manual_seed(1)
+    net = adapters.gcnii(FEATURES, 8, CLASSES, 6, dropout=0.0)
+    one = trainer(net, 4, x=graph("plain")["x"].float(), precision="bf16")
+    found = losses(one, 40)
+    assert found[-1] < 0.8 * found[0]
+    assert {p.dtype for p in net.parameters()} == {torch.float32}
+    outputs = one.infer()
+    assert outputs is not None
+    assert outputs.dtype == torch.float32
+
+
+def test_a_loss_that_is_not_finite_takes_no_step() -> None:
+    net = deep("gcn")
+    one = trainer(net, 3, loss=lambda outputs, y, reduction: outputs.sum() * float("nan"))
+    before = [p.clone() for p in net.parameters()]
+    with pytest.raises(FloatingPointError, match=r"epoch 1: expected a finite loss \(got nan\)"):
+        one.train_epoch()
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
+
+
+def test_a_timeline() -> None:
+    one = trainer(deep("gcn"), 3, trace=True)
+    one.train_epoch()
+    order = one.plan.order(0)
+    kinds = [(event.kind, event.chunk) for event in one.timeline.events]
+    assert kinds == [*(("forward", c) for c in order), *(("backward", c) for c in order[::-1]), ("update", -1)]
+
+
+def test_targets_of_several_columns() -> None:
+    """A multi-label loss, whose mean is over nodes."""
+    y = torch.rand(N, CLASSES, dtype=torch.float64).round()
+    given, net = graph("plain"), deep("gcn")
+
+    def loss(outputs: torch.Tensor, target: torch.Tensor, reduction: str) -> torch.Tensor:
+        return nn.functional.binary_cross_entropy_with_logits(outputs, target, reduction=reduction) / CLASSES
+
+    adj = Adjacency.from_edge_index(given["edge_index"], N)
+    cut = plan(adj, 6, chunks=4, partitioner=cells(1, 4))
+    one = PipelineTrainer(net, cut, given["edge_index"], given["x"], y, given["train"], optimizer=adam, loss=loss)
+    train = given["train"]
+    expected = nn.functional.binary_cross_entropy_with_logits(net(given["x"], given["edge_index"])[train], y[train])
+    assert one.train_epoch() == pytest.approx(float(expected.detach()), rel=0.2)  # chunks read historical rows
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x": torch.zeros(N - 1, FEATURES, dtype=torch.float64)}, r"x: expected floating features of shape \[48, F\]"),
+        ({"x": torch.full((N, FEATURES), torch.nan)}, r"x: expected finite features \(got 240 NaN or infinite\)"),
+        ({"x": torch.zeros(N, FEATURES, dtype=torch.int64)}, r"x: expected floating features"),
+        ({"refresh": 0}, r"refresh: expected a number of epochs >= 1, or None for never \(got 0\)"),
+        ({"precision": "fp8"}, r"precision: expected full or bf16 \(got 'fp8'\)"),
+    ],
+)
+def test_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        trainer(deep("gcn"), 2, **change)
+
+
+def test_refused_training_nodes_and_plans() -> None:
+    net, given = deep("gcn"), graph("plain")
+    adj = Adjacency.from_edge_index(given["edge_index"], N)
+    cut = plan(adj, 6, chunks=2, partitioner=cells(1, 2))
+    rest = (given["edge_index"], given["x"], given["y"])
+    for train, message in [
+        (torch.tensor([0, N]), r"train: expected distinct ids below 48 \(got 0 to 48"),
+        (torch.tensor([1, 1]), r"train: expected distinct ids .*\(got 1 to 1, 2 of which 1 are distinct\)"),
+        (torch.tensor([]), r"train: expected int64 ids of at least one node"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            PipelineTrainer(net, cut, *rest, train, optimizer=adam)
+    with pytest.raises(ValueError, match=r"y: expected a target for each of 48 nodes \(got \[3\]\)"):
+        PipelineTrainer(net, cut, *rest[:2], torch.zeros(3), given["train"], optimizer=adam)
+    shallow = plan(adj, 5, chunks=2, partitioner=cells(1, 2))
+    with pytest.raises(ValueError, match=r"plan: expected one of the network's 6 layers \(got 5\)"):
+        PipelineTrainer(net, shallow, *rest, given["train"], optimizer=adam)
+    normed = Network(nn.BatchNorm1d(FEATURES), list(net.layers), net.last, edges="gcn").double()
+    with pytest.raises(ValueError, match="BatchNorm1d"):
+        PipelineTrainer(normed, cut, *rest, given["train"], optimizer=adam)
