@@ -17,7 +17,6 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Callable
-from numbers import Real
 from typing import Any
 
 from torch import nn
@@ -174,9 +173,9 @@ def gcnii(
     from torch_geometric.nn import GCN2Conv
 
     width = _sizes(in_channels, hidden_channels, out_channels, num_layers, dropout)
-    if not (isinstance(alpha, Real) and 0 <= alpha <= 1):
+    if not isinstance(alpha, int | float) or not 0 <= alpha <= 1:
         raise ValueError(f"alpha: expected a number in [0, 1] (got {alpha!r})")
-    if not (isinstance(theta, Real) and 0 < theta < float("inf")):
+    if not isinstance(theta, int | float) or not 0 < theta < float("inf"):
         raise ValueError(f"theta: expected a positive number (got {theta!r})")
     hops = [
         adapt(
@@ -257,5 +256,5 @@ def _sizes(in_channels: int, hidden_channels: int, out_channels: int, num_layers
 
 
 def _fraction(name: str, value: float) -> None:
-    if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value < 1:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
         raise ValueError(f"{name}: expected a number in [0, 1) (got {value!r})")
