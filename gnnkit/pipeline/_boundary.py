@@ -102,3 +102,9 @@ class Boundary:
         if name != "edges":
             return high - low
         return sum(piece.graph.adj.num_edges for piece in self.part.pieces[chunk])
+
+
+def landed(arriving: Arriving) -> dict[str, Tensor]:
+    """Wait for what was to be received; return it by name."""
+    rows = {name: handle.wait() for name, handle in arriving.items()}
+    return {name: tensor for name, tensor in rows.items() if tensor is not None}

@@ -54,7 +54,7 @@ class ChunkedGraph:
         self._crossing = torch.zeros(plan.num_nodes, dtype=torch.bool)  # reads rows of its very chunk of another way
         self._crossing[dst[foreign & (plan.chunk[src] == plan.chunk[dst])]] = True
         # [M, 2]: a node and a foreign way that reads it, without repetition
-        self._reads = torch.unique(torch.stack([src[foreign], plan.way[dst[foreign]]], 1), dim=0)
+        self._reads: Tensor = torch.unique(torch.stack([src[foreign], plan.way[dst[foreign]]], 1), dim=0)
         cell = (plan.chunk * plan.ways + plan.way) * 2 + self._crossing
         self._order = torch.argsort(cell, stable=True)  # [N]: by chunk, way, waiting, id
         self._place = torch.empty_like(self._order)  # [N]: where a node stands in that order
@@ -95,7 +95,7 @@ class ChunkedGraph:
         if way is None:
             return self._order[:0]
         found = self._reads[self._reads[:, 1] == way, 0]
-        return found[torch.argsort(self.plan.way[found] * self.plan.num_nodes + self._place[found])]
+        return found.index_select(0, torch.argsort(self.plan.way[found] * self.plan.num_nodes + self._place[found]))
 
     def _piece(
         self, inside: Tensor, row_of: Tensor, way: int, low: int, high: int, crosses: bool, alone: bool

@@ -91,7 +91,7 @@ def check_examples(x: Any, y: Tensor, train: Tensor, num_nodes: int) -> None:
     Raises:
         ValueError: They do not.
     """
-    shape, dtype = getattr(x, "shape", ()), getattr(x, "dtype", None)
+    shape, dtype = tuple(getattr(x, "shape", ())), getattr(x, "dtype", None)
     if len(shape) != 2 or shape[0] != num_nodes or not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         got = f"{type(x).__name__} {list(shape)} {dtype}"
         raise ValueError(f"x: expected floating features of shape [{num_nodes}, F], a tensor or a store (got {got})")
@@ -101,6 +101,7 @@ def check_examples(x: Any, y: Tensor, train: Tensor, num_nodes: int) -> None:
         raise ValueError(f"y: expected a target for each of {num_nodes} nodes (got {list(getattr(y, 'shape', ()))})")
     if train.dim() != 1 or train.dtype != torch.int64 or len(train) == 0:
         raise ValueError(f"train: expected int64 ids of at least one node (got {train.dtype} {list(train.shape)})")
-    if int(train.min()) < 0 or int(train.max()) >= num_nodes or len(train.unique()) != len(train):
-        got = f"{int(train.min())} to {int(train.max())}, {len(train)} of which {len(train.unique())} are distinct"
+    distinct = len(torch.unique(train))
+    if int(train.min()) < 0 or int(train.max()) >= num_nodes or distinct != len(train):
+        got = f"{int(train.min())} to {int(train.max())}, {len(train)} of which {distinct} are distinct"
         raise ValueError(f"train: expected distinct ids below {num_nodes} (got {got})")

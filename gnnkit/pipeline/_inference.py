@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gnnkit.kernels import gather_rows
-from gnnkit.pipeline._boundary import Boundary
+from gnnkit.pipeline._boundary import Boundary, landed
 from gnnkit.pipeline._stage import Stage, by_piece
 
 Fill = Callable[[Tensor, int], Callable[[], None]]
@@ -70,8 +70,8 @@ def _begin(
         xs = [stage.enter(features(chunk), chunk).to(stage.dtype) for chunk in chunks]
         return xs, [x if stage.shares else None for x in xs], [part.edge_attr(chunk) for chunk in chunks]
     arriving = [boundary.rows(chunk, epoch, "inference") for chunk in chunks]
-    given = [{name: handle.wait() for name, handle in each.items()} for each in arriving]
-    edges = [each.get("edges") if "edges" in each else part.edge_attr(chunk) for chunk, each in enumerate(given)]
+    given = [landed(each) for each in arriving]
+    edges = [each["edges"] if "edges" in each else part.edge_attr(chunk) for chunk, each in enumerate(given)]
     return [each["x"] for each in given], [each.get("shared") for each in given], edges
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -118,9 +117,7 @@ class Part:
             tuple(Exchange(each.way, each.give.to(device), each.low, each.high) for each in row)
             for row in self.exchanges
         )
-        chunk_of_row = self.chunk_of_row.to(device)
-        fixed: Any = (self.ways, self.nodes, self.num_own, self.bounds, chunk_of_row, self.segments)
-        return Part(*fixed, pieces, exchanges, self.num_nodes)
+        return replace(self, chunk_of_row=self.chunk_of_row.to(device), pieces=pieces, exchanges=exchanges)
 
 
 def _moved(tensor: Tensor | None, device: torch.device) -> Tensor | None:

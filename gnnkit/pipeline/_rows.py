@@ -50,7 +50,7 @@ class Flight:
         wait()
 
 
-class Publish(torch.autograd.Function):
+class _Publish(torch.autograd.Function):
     """z -> token: neighbours may read a chunk's rows from here on; backward gives what they did to them."""
 
     @staticmethod
@@ -67,7 +67,7 @@ class Publish(torch.autograd.Function):
         return ctx.history.gradients[ctx.low : ctx.high].to(ctx.dtype, copy=True), None, None, None, None
 
 
-class Arrive(torch.autograd.Function):
+class _Arrive(torch.autograd.Function):
     """token -> token: the chunk's replicas are there from here on; backward starts the way home of their gradients."""
 
     @staticmethod
@@ -82,7 +82,7 @@ class Arrive(torch.autograd.Function):
         return gradients[0], None
 
 
-class Gather(torch.autograd.Function):
+class _Gather(torch.autograd.Function):
     """token -> rows ``[n, D']`` by ids; backward adds to the gradients of those rows."""
 
     @staticmethod
@@ -96,7 +96,7 @@ class Gather(torch.autograd.Function):
         return gradients[0].new_zeros(()), None, None, None
 
 
-class Tie(torch.autograd.Function):
+class _Tie(torch.autograd.Function):
     """(a, token) -> a: walks back through a token that nothing else reads."""
 
     @staticmethod
@@ -106,3 +106,9 @@ class Tie(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         return gradients[0], gradients[0].new_zeros(())
+
+
+publish: Callable[[Tensor, HistoricalEmbeddings, int, Flight, bool], Tensor] = _Publish.apply
+arrive: Callable[[Tensor, Flight], Tensor] = _Arrive.apply
+gather: Callable[[Tensor, HistoricalEmbeddings, Tensor, Tensor], Tensor] = _Gather.apply
+tie: Callable[[Tensor, Tensor], Tensor] = _Tie.apply

@@ -12,7 +12,7 @@ from gnnkit.pipeline._history import HistoricalEmbeddings
 from gnnkit.pipeline._keys import AFTER, BEFORE, BOUNDARY, INTERIOR, Keyed
 from gnnkit.pipeline._network import Neighbourhood, Network, OneHop, call, returns_edges
 from gnnkit.pipeline._part import Part, Piece
-from gnnkit.pipeline._rows import Arrive, Flight, Gather, Publish, Tie, Trade
+from gnnkit.pipeline._rows import Flight, Trade, arrive, gather, publish, tie
 
 Aggregated = tuple[Tensor, Tensor | None]  # rows of a piece's destinations, and new states of its edges
 
@@ -151,20 +151,20 @@ class Stage:
     ) -> tuple[Tensor, Tensor | None]:
         history, (low, _) = self.histories[hop], self.part.rows(chunk)
         flight = Flight(trade)
-        token = Publish.apply(self.seen(hop, chunk, x, shared), history, low, flight, replay)
+        token = publish(self.seen(hop, chunk, x, shared), history, low, flight, replay)
         attrs = by_piece(edge_attr, [piece for piece, _ in pieces])
         made: dict[int, Aggregated] = {}
         for waiting in (False, True):  # rows that wait for nobody are aggregated while replicas are on their way
             if waiting and trade.waits:
-                token = Arrive.apply(token, flight)
+                token = arrive(token, flight)
             for index, (piece, ids) in enumerate(pieces):
                 if piece.waits == waiting:
-                    rows = Gather.apply(token, history, ids, piece.sources)
+                    rows = gather(token, history, ids, piece.sources)
                     made[index] = self.aggregate(hop, chunk, piece, rows, attrs[index], shared)
         aggregated = [made[index] for index in range(len(pieces))]
         if trade.waits and not any(piece.waits for piece, _ in pieces):
             first, edges = aggregated[0]
-            aggregated[0] = Tie.apply(first, token), edges
+            aggregated[0] = tie(first, token), edges
         return self.finish(hop, chunk, aggregated, x, shared, edge_attr)
 
     # ------------------------------------------------------------------ a layer's parts, with their random numbers
@@ -241,7 +241,7 @@ def by_piece(edge_attr: Tensor | None, pieces: Sequence[Piece]) -> list[Tensor |
     """Cut the states of a chunk's edges into its pieces'."""
     if edge_attr is None:
         return [None] * len(pieces)
-    return list(edge_attr.split([piece.graph.adj.num_edges for piece in pieces]))
+    return list(torch.split(edge_attr, [piece.graph.adj.num_edges for piece in pieces]))
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from gnnkit.pipeline._boundary import Arriving, Boundary
+from gnnkit.pipeline._boundary import Arriving, Boundary, landed
 from gnnkit.pipeline._rows import Trade
 from gnnkit.pipeline._stage import Stage
 from gnnkit.pipeline._trace import Trace
@@ -83,7 +83,7 @@ class Walk:
         if not arriving:
             return {}
         with self.trace.event("wait", chunk):
-            return {name: handle.wait() for name, handle in arriving.items()}
+            return landed(arriving)
 
     def _compute(self, chunk: int, inputs: Rows, fresh: Tensor, epoch: int, replay: bool) -> Rows:
         stage = self.stage
