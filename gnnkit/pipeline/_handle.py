@@ -1,4 +1,4 @@
-"""What a message that is under way is held by, and the error when it does not arrive."""
+"""A message that is under way, and the error when it does not arrive."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from typing import Any
 
 from torch import Tensor
 
+_POLL_SECONDS = 0.0002
+
 
 class PeerError(RuntimeError):
-    """Another rank did not do its part: it hangs, or its process is gone; the message names it."""
+    """Another rank did not do its part: it hangs, or its process has ended. The message names it."""
 
 
 class Handle:
     """A message under way; `wait` ends when it is complete.
 
     Args:
-        finish: Waits for it and gives what `wait` gives; called once.
+        finish: Waits for it; called once.
     """
 
-    def __init__(self, finish: Callable[[], Tensor | None]) -> None:
-        self._finish: Callable[[], Tensor | None] | None = finish
-        self._result: Tensor | None = None
+    def __init__(self, finish: Callable[[], object]) -> None:
+        self._finish: Callable[[], object] | None = finish
         self._error: Exception | None = None
 
     def wait(self) -> Tensor | None:
-        """Wait until the message is complete: the received tensor, or None. Waiting again gives the same.
+        """Wait until the message is complete. Waiting again gives the same.
 
         Raises:
             PeerError: The peer did not do its part in time, or the connection to it is lost.
@@ -35,25 +36,68 @@ class Handle:
         if self._finish is not None:
             finish, self._finish = self._finish, None
             try:
-                self._result = finish()
+                finish()
             except Exception as error:
                 self._error = error
         if self._error is not None:
             raise self._error
-        return self._result
+        return None
 
 
-def wait_for(work: Any, timeout_seconds: float, who: str, deed: str) -> None:
-    """Wait for a work of torch.distributed; where it fails, say that ``who`` did not do ``deed``."""
-    start = time.monotonic()
-    try:
-        work.wait(timedelta(seconds=timeout_seconds))
-    except RuntimeError as error:
-        raise failure(error, time.monotonic() - start, timeout_seconds, who, deed) from error
+class Arrival(Handle):
+    """A tensor under way to this rank.
+
+    Args:
+        finish: See `Handle`.
+        out: The tensor that `wait` gives.
+    """
+
+    def __init__(self, finish: Callable[[], object], out: Tensor) -> None:
+        super().__init__(finish)
+        self._out = out
+
+    def wait(self) -> Tensor:
+        """See `Handle.wait`; gives the received tensor."""
+        super().wait()
+        return self._out
 
 
-def failure(error: RuntimeError, seconds: float, timeout_seconds: float, who: str, deed: str) -> PeerError:
-    """Tell a peer that is silent from one that is gone: after a lost connection nobody waits until the time is out."""
-    if seconds >= timeout_seconds:
-        return PeerError(f"{who} did not {deed} within {timeout_seconds:g} s: it hangs, or is slower than that")
-    return PeerError(f"{who} did not {deed}: the connection was lost after {seconds:.1f} s (got {error})")
+class Patience:
+    """Waits for works of torch.distributed, for so long, and says of one that fails what a peer did not do."""
+
+    def __init__(self, timeout_seconds: float) -> None:
+        self.seconds = timeout_seconds
+        self.over = False  # a peer has failed
+
+    def give_up(self, said: str) -> PeerError:
+        """Make the error, after which nothing is waited for that nobody asks for."""
+        self.over = True
+        return PeerError(said)
+
+    def wait(self, work: Any, polls: bool, failed: Callable[[str], str]) -> None:
+        """Wait for a work, without spending processor time.
+
+        Args:
+            work: What ``isend`` and the like give.
+            polls: Whether to ask it again and again: NCCL's ``wait`` blocks the GPU's stream and not the process, and
+                its own time-outs end the process.
+            failed: ``failed(how)`` says who did not do what; ``how`` is how it went on.
+        """
+        start = time.monotonic()
+        try:
+            while polls and not work.is_completed():
+                if time.monotonic() - start > self.seconds:
+                    raise self.give_up(failed(self._silence()))
+                time.sleep(_POLL_SECONDS)
+            work.wait(timedelta(seconds=self.seconds))
+        except PeerError:
+            raise
+        except RuntimeError as error:
+            seconds = time.monotonic() - start
+            # who is silent lets the time pass; a connection that was lost ends a wait at once
+            silent = seconds >= 0.99 * self.seconds
+            how = self._silence() if silent else f": a connection was lost after {seconds:.1f} s ({error})"
+            raise self.give_up(failed(how)) from error
+
+    def _silence(self) -> str:
+        return f" within {self.seconds:g} s, and its connection is open: it hangs or is slower than that"

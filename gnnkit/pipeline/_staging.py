@@ -1,4 +1,4 @@
-"""Messages between GPUs over gloo, which sends host memory: copies to and from pinned host memory."""
+"""Tensors of a GPU over gloo, which sends host memory: copies to and from pinned host memory."""
 
 from __future__ import annotations
 
@@ -17,15 +17,11 @@ def host_staged(device: torch.device, backends: str) -> bool:
     return device.type != "cpu" and serving.get(device.type, "gloo") == "gloo"
 
 
+def host_buffer(tensor: Tensor) -> Tensor:
+    """Make room for a tensor's elements in host memory, pinned where there is a GPU."""
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=torch.cuda.is_available())
+
+
 def to_host(tensor: Tensor) -> Tensor:
-    """Copy to pinned host memory; on return the copy is complete, for another thread will read it."""
-    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=torch.cuda.is_available())
-    host.copy_(tensor, non_blocking=True)
-    if tensor.is_cuda:
-        torch.cuda.current_stream(tensor.device).synchronize()
-    return host
-
-
-def host_buffer(out: Tensor) -> Tensor:
-    """Make room in pinned host memory for what is received into ``out``."""
-    return torch.empty(out.shape, dtype=out.dtype, pin_memory=torch.cuda.is_available())
+    """Copy to host memory. It waits for the GPU's work on the tensor, for gloo's thread reads the copy at once."""
+    return host_buffer(tensor).copy_(tensor)

@@ -1,23 +1,22 @@
-"""Messages between the ranks of a pipeline, over torch.distributed: counted, asynchronous, and with names in errors."""
+"""Messages between the ranks of a pipeline, over torch.distributed: counted, asynchronous, with names in errors."""
 
 from __future__ import annotations
 
-import pickle
-import zlib
 from collections.abc import Callable, Sequence
-from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from gnnkit.pipeline._arrivals import Arrivals
+from gnnkit.pipeline._handle import Arrival as Arrival
 from gnnkit.pipeline._handle import Handle as Handle
+from gnnkit.pipeline._handle import Patience
 from gnnkit.pipeline._handle import PeerError as PeerError
-from gnnkit.pipeline._handle import failure, wait_for
-from gnnkit.pipeline._staging import host_buffer, host_staged, to_host
+from gnnkit.pipeline._link import sleep_until, slow_link
+from gnnkit.pipeline._mail import Mail
+from gnnkit.pipeline._staging import host_staged, to_host
+from gnnkit.pipeline._together import Together
 
 KINDS = (
     "activations",
@@ -31,195 +30,177 @@ KINDS = (
 
 
 class Transport:
-    """Tensors between the ranks of torch.distributed's default group.
+    """Carries tensors between the ranks of torch.distributed's default group, which the caller has made.
 
-    Construction is collective: every rank makes one. Messages between two ranks in one direction are matched in the
-    order in which they are posted, the same on both sides; messages without elements are not sent, on both sides.
+    Messages between two ranks in one direction are matched in the order in which they are posted, the same on both
+    sides. A message without elements is not sent, on both sides. Receives should be posted early: over gloo a send
+    is complete only when its receive has been posted. Without a default group it is the transport of one process.
+
+    Making one, `groups`, `barrier` and `broadcast_object` are collective: every rank does them, in the same order.
+
+    ``sent_bytes`` counts what this rank has sent, by kind: the bytes of tensors; of sums the bytes summed, of
+    broadcasts those of the pickled object at their source.
 
     Args:
         timeout_seconds: How long a wait lasts before the peer is given up.
+        bytes_per_second: Makes this rank's link out seem as slow as that, for measurements, on one host and with gloo:
+            messages pass it one after the other, a sum over n ranks as 2 (n - 1) / n of its bytes, broadcasts and
+            barriers in no time. None for as fast as it is.
         describe: Says in words which rank it is, for errors: ``1 -> "stage 1, way 0"``.
 
     Raises:
-        ValueError: An argument is wrong.
+        ValueError: An argument is wrong, or ranks with slowed links are on several hosts or use NCCL.
+        PeerError: A rank does not make one.
+
+    Example:
+        >>> import tempfile, torch
+        >>> import torch.distributed as dist
+        >>> from gnnkit.pipeline import Transport
+        >>> meeting = f"file://{tempfile.mkdtemp()}/ranks"
+        >>> dist.init_process_group("gloo", init_method=meeting, rank=0, world_size=1)
+        >>> transport = Transport(timeout_seconds=60)
+        >>> transport.broadcast_object("all alone", source=0), transport.sent_bytes["activations"]
+        ('all alone', 0)
+        >>> transport.close()
+        >>> dist.destroy_process_group()
     """
 
     def __init__(
         self,
         *,
         timeout_seconds: float = 600.0,
+        bytes_per_second: float | None = None,
         describe: Callable[[int], str] = str,
     ) -> None:
-        if not timeout_seconds > 0:
-            raise ValueError(f"timeout_seconds: expected a positive number (got {timeout_seconds})")
+        for setting, value in (("timeout_seconds", timeout_seconds), ("bytes_per_second", bytes_per_second)):
+            if value is not None and not value > 0:
+                raise ValueError(f"{setting}: expected a positive number (got {value})")
         self.rank, self.world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         self.sent_bytes = dict.fromkeys(KINDS, 0)
-        self._timeout_seconds, self._describe = timeout_seconds, describe
-        self._posted: dict[tuple[str, int], int] = {}  # messages to and from each rank
-        self._pending: dict[int, Handle] = {}  # keeps tensors of messages that nobody waits for
-        self._groups: dict[tuple[int, ...], Any] = {}
-        if self.world_size > 1:
-            self._backends = dist.get_backend_config()
-            everybody = range(self.world_size)
-            self._arrivals = Arrivals(self.rank)
-            # groups of our own: other messages of the program cannot be mixed up with ours
-            self._all = self._groups[tuple(everybody)] = self._new_group(everybody)
-            # NCCL matches by order alone: what goes up, goes down and goes across must not wait for each other
-            nccl = "nccl" in self._backends
-            self._up, self._down, self._across = (self._new_group(everybody) if nccl else self._all for _ in range(3))
+        if self.world_size == 1:
+            return
+        patience, self._backends = Patience(timeout_seconds), dist.get_backend_config()
+
+        def name(rank: int) -> str:
+            said = describe(rank)
+            return f"rank {rank}" if said == str(rank) else f"rank {rank} ({said})"
+
+        # groups of our own: messages of the rest of the program cannot be taken for ours
+        self._together = Together(patience, name)
+        self._link = slow_link(bytes_per_second, self.world_size, self._together.everybody)
+        self._mail = Mail(patience, name, self._together, self._link)
 
     def send(self, tensor: Tensor, to: int, what: str, kind: str) -> Handle:
-        """Send asynchronously; the tensor must not change until the handle's `wait` is over."""
-        return self.exchange([(to, tensor)], [], what, kind)
+        """Start to send a tensor, which must not change until the handle's `wait` is over.
 
-    def receive(self, out: Tensor, source: int, what: str, kind: str) -> Handle:
-        """Receive asynchronously into a contiguous tensor, which `wait` gives back."""
-        received = self.exchange([], [(source, out)], what, kind)
+        Args:
+            tensor: Of any shape; one that is not contiguous is copied.
+            to: A rank.
+            what: Names the message in errors, say ``"chunk 4 of epoch 7"``.
+            kind: What it is counted as, the same on both sides.
 
-        def finish() -> Tensor:
-            received.wait()
-            return out
+        Raises:
+            ValueError: The kind or the rank is wrong.
+            PeerError: The connection to the peer is lost.
+        """
+        self._check(kind, [to])
+        handle = self._mail.post([(to, tensor)], [], what, kind)
+        self.sent_bytes[kind] += tensor.nbytes
+        return handle
 
-        return Handle(finish)
+    def receive(self, out: Tensor, source: int, what: str, kind: str) -> Arrival:
+        """Start to receive into a contiguous tensor, maybe a slice of a table; the handle's `wait` gives it.
+
+        Args:
+            out: Of the size and dtype that is sent.
+            source: A rank.
+            what: See `send`.
+            kind: See `send`.
+
+        Raises:
+            ValueError: The kind, the rank or the tensor is wrong.
+            PeerError: The connection to the peer is lost.
+        """
+        self._check(kind, [source])
+        return Arrival(self._mail.post([], [(source, out)], what, kind).wait, out)
 
     def exchange(
         self, sends: Sequence[tuple[int, Tensor]], receives: Sequence[tuple[int, Tensor]], what: str, kind: str
     ) -> Handle:
-        """Send to several ranks and receive from several, as one batch; `wait` completes all."""
-        self._check_kind(kind)
-        finishes = [self._post_send(tensor.detach(), to, what, kind) for to, tensor in sends if tensor.numel()]
-        finishes += [self._post_receive(out, source, what, kind) for source, out in receives if out.numel()]
-        key = self._next_key()
+        """Start to send to several ranks, ``(rank, tensor)``, and to receive from several; `wait` completes all.
 
-        def finish() -> None:
-            self._pending.pop(key)
-            for each in finishes:
-                each()
-
-        self._pending[key] = handle = Handle(finish)
+        See `send` and `receive`, whose messages with the same ranks are numbered together with these.
+        """
+        self._check(kind, [rank for rank, _ in (*sends, *receives)])
+        if not sends and not receives:
+            return Handle(lambda: None)
+        handle = self._mail.post(sends, receives, what, kind, batch=True)
+        self.sent_bytes[kind] += sum(tensor.nbytes for _, tensor in sends)
         return handle
 
     def groups(self, ranks: Sequence[Sequence[int]]) -> None:
-        """Make the groups of `all_reduce`: every rank calls it with the same lists."""
+        """Make the groups of `all_reduce`: every rank of the world calls it with the same lists of ranks."""
         for each in ranks:
-            if tuple(each) not in self._groups and len(each) > 1:
-                self._groups[tuple(each)] = self._new_group(each)
+            if len(each) > 1:
+                self._together.make(each)
 
     def all_reduce(self, tensors: Sequence[Tensor], ranks: Sequence[int], kind: str) -> None:
-        """Sum in place over the ranks of a group made by `groups`; one message for all tensors of one dtype."""
-        self._check_kind(kind)
-        if len(ranks) == 1:
-            return
+        """Sum in place over the ranks of a group, all tensors of one dtype as one message.
+
+        Args:
+            tensors: The same shapes and dtypes on each of the ranks.
+            ranks: The world or a list that was given to `groups`, with this rank in it. One rank alone does nothing.
+            kind: See `send`.
+
+        Raises:
+            ValueError: The kind is wrong or there is no such group.
+            PeerError: A rank did not come.
+        """
+        self._check(kind, [])
         by_dtype: dict[torch.dtype, list[Tensor]] = {}
-        for tensor in tensors:
-            by_dtype.setdefault(tensor.dtype, []).append(tensor)
+        for tensor in tensors if len(ranks) > 1 else ():
+            by_dtype.setdefault(tensor.dtype, []).append(tensor.detach())
         for same in by_dtype.values():
-            flat = torch.cat([tensor.detach().reshape(-1) for tensor in same])
-            staged = host_staged(flat.device, self._backends)
-            bucket = to_host(flat) if staged else flat
-            act = partial(dist.all_reduce, bucket, async_op=True)
-            self._collect(act, ranks, f"sum {kind}")
+            flat = torch.cat([tensor.reshape(-1) for tensor in same])
+            bucket = to_host(flat) if host_staged(flat.device, self._backends) else flat
+            begin = None if self._link is None else self._together.latest(self._link.free, ranks)
+            self._together.sum(bucket, ranks, kind)
             self.sent_bytes[kind] += bucket.nbytes
+            if self._link is not None:
+                sleep_until(self._link.through(2 * bucket.nbytes * (len(ranks) - 1) / len(ranks), begin))
             parts = torch.split(bucket, [tensor.numel() for tensor in same])
             for tensor, part in zip(same, parts, strict=True):
-                tensor.detach().copy_(part.view_as(tensor))
+                tensor.copy_(part.view_as(tensor))
 
     def barrier(self) -> None:
-        """Wait until every rank has come here."""
+        """Wait until every rank has come here.
+
+        Raises:
+            PeerError: One did not.
+        """
         if self.world_size > 1:
-            self._collect(partial(dist.barrier, async_op=True), range(self.world_size), "barrier")
+            self._together.barrier()
 
     def broadcast_object(self, obj: Any, source: int) -> Any:
-        """Give every rank the source's object; it is pickled."""
+        """Give every rank the source's object, which is pickled.
+
+        Raises:
+            PeerError: A rank did not come.
+        """
         if self.world_size == 1:
             return obj
-        mine = self.rank == source
-        data = torch.frombuffer(bytearray(pickle.dumps(obj if mine else None)), dtype=torch.uint8)
-        size = torch.tensor([len(data)])
-        everybody = range(self.world_size)
-        self._collect(partial(dist.broadcast, size, source, async_op=True), everybody, "broadcast")
-        data = data if mine else torch.empty(int(size), dtype=torch.uint8)
-        self._collect(partial(dist.broadcast, data, source, async_op=True), everybody, "broadcast")
-        self.sent_bytes["control"] += len(data) if mine else 0
-        return obj if mine else pickle.loads(data.numpy().tobytes())
+        obj, num_bytes = self._together.broadcast(obj, source)
+        self.sent_bytes["control"] += num_bytes
+        return obj
 
     def close(self) -> None:
-        """Wait for all messages that are under way."""
-        for handle in list(self._pending.values()):
-            handle.wait()
+        """Wait for what is under way, unless a peer has failed already, and leave the groups of torch.distributed."""
+        if self.world_size > 1 and self._mail.close():
+            self._together.close()
 
-    # ---------------------------------------------------------------- one message
-
-    def _post_send(self, tensor: Tensor, to: int, what: str, kind: str) -> Callable[[], object]:
-        tensor = tensor.contiguous()
-        tag = self._tag("send", to, tensor, kind)
-        host = to_host(tensor) if host_staged(tensor.device, self._backends) else tensor
-        who, deed = self._name(to), f"take {what} ({kind})"
-        work = self._post(lambda: dist.isend(host, to, group=self._lane(self.rank, to), tag=tag), who, deed)
-        self.sent_bytes[kind] += tensor.nbytes
-
-        def finish(keep: Tensor = host) -> None:
-            wait_for(work, self._timeout_seconds, who, deed)
-
-        return finish
-
-    def _post_receive(self, out: Tensor, source: int, what: str, kind: str) -> Callable[[], object]:
-        if not out.is_contiguous() or out.requires_grad:
-            raise ValueError("out: expected a contiguous tensor that requires no gradient (got another)")
-        tag = self._tag("receive", source, out, kind)
-        host = host_buffer(out) if host_staged(out.device, self._backends) else out
-        who, deed = self._name(source), f"send {what} ({kind})"
-        work = self._post(lambda: dist.irecv(host, source, group=self._lane(source, self.rank), tag=tag), who, deed)
-
-        def finish() -> None:
-            wait_for(work, self._timeout_seconds, who, deed)
-            if host is not out:
-                out.copy_(host, non_blocking=True)
-
-        return finish
-
-    def _post(self, act: Callable[[], Any], who: str, deed: str) -> Any:
-        try:
-            return act()
-        except RuntimeError as error:
-            raise failure(error, 0.0, self._timeout_seconds, who, deed) from error
-
-    def _tag(self, direction: str, peer: int, tensor: Tensor, kind: str) -> int:
-        """Number messages of a pair; kind and size are in it too, so that what does not fit is not taken for it."""
-        if not 0 <= peer < self.world_size or peer == self.rank:
-            raise ValueError(f"rank: expected another of {self.world_size} ranks than {self.rank} (got {peer})")
-        number = self._posted[direction, peer] = self._posted.get((direction, peer), 0) + 1
-        return zlib.crc32(f"{number} {kind} {tensor.dtype} {tensor.numel()}".encode()) & 0x7FFFFFFF
-
-    def _lane(self, source: int, to: int) -> Any:
-        return self._up if source < to else self._down
-
-    # ---------------------------------------------------------------- all together
-
-    def _collect(self, act: Callable[..., Any], ranks: Sequence[int], deed: str) -> None:
-        ranks = tuple(ranks)
-        if ranks not in self._groups:
-            raise ValueError(f"ranks: expected those of a group made by groups() (got {list(ranks)})")
-        self._arrivals.come(ranks)
-        try:
-            work = self._post(lambda: act(group=self._groups[ranks]), "a rank", deed)
-            wait_for(work, self._timeout_seconds, "a rank", deed)
-        except PeerError as error:
-            missing = self._arrivals.missing(ranks)
-            names = " and ".join(self._name(rank) for rank in missing or ranks if rank != self.rank)
-            raise PeerError(f"{names} did not come to: {deed} ({error})") from error
-
-    def _new_group(self, ranks: Sequence[int]) -> Any:
-        return dist.new_group(list(ranks), timeout=timedelta(seconds=self._timeout_seconds))
-
-    def _name(self, rank: int) -> str:
-        said = self._describe(rank)
-        return f"rank {rank}" if said == str(rank) else f"rank {rank} ({said})"
-
-    def _check_kind(self, kind: str) -> None:
+    def _check(self, kind: str, ranks: Sequence[int]) -> None:
         if kind not in KINDS:
             raise ValueError(f"kind: expected one of {', '.join(KINDS)} (got {kind!r})")
-
-    def _next_key(self) -> int:
-        self._key = getattr(self, "_key", 0) + 1
-        return self._key
+        for rank in ranks:
+            if not 0 <= rank < self.world_size or rank == self.rank:
+                raise ValueError(f"rank: expected another of {self.world_size} ranks than {self.rank} (got {rank})")

@@ -82,6 +82,7 @@ def test_one_process_needs_no_group() -> None:
     transport.groups([[0]])
     transport.all_reduce([rows], [0], "parameters")
     transport.barrier()
+    transport.exchange([], [], "rows", "boundary").wait()
     transport.close()
     assert (transport.rank, transport.world_size) == (0, 1)
     assert transport.broadcast_object("x", 0) == "x"
