@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from gnnkit.pipeline._memory import Memory, memory_of
     from gnnkit.pipeline._network import Neighbourhood, Network, OneHop
     from gnnkit.pipeline._part import Part
+    from gnnkit.pipeline._part_files import read_part, write_parts
     from gnnkit.pipeline._partition import partition
     from gnnkit.pipeline._plan import Plan, plan
+    from gnnkit.pipeline._predict import Job, Split, predict
     from gnnkit.pipeline._saved import NetworkSaved, Saved, measure_saved
     from gnnkit.pipeline._schedule import Schedule, Task, schedule
+    from gnnkit.pipeline._search import Search, replication_model, search
     from gnnkit.pipeline._simulate import Simulation, crossover_link_speed, simulate
     from gnnkit.pipeline._timeline import Event, Timeline
     from gnnkit.pipeline._trainer import PipelineTrainer
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from gnnkit.pipeline._workload import Workload, replicas
 
 _HOME = {
+    **dict.fromkeys(("search", "Search", "replication_model"), "_search"),
+    **dict.fromkeys(("Job", "Split", "predict"), "_predict"),
     **dict.fromkeys(("measure_saved", "Saved", "NetworkSaved"), "_saved"),
     **dict.fromkeys(("Memory", "memory_of"), "_memory"),
     **dict.fromkeys(("simulate", "Simulation", "crossover_link_speed"), "_simulate"),
@@ -38,6 +43,7 @@ _HOME = {
     "PipelineTrainer": "_trainer",
     "ChunkedGraph": "_chunks",
     "Part": "_part",
+    **dict.fromkeys(("read_part", "write_parts"), "_part_files"),
     "HistoricalEmbeddings": "_history",
     **dict.fromkeys(("Workload", "replicas"), "_workload"),
     **dict.fromkeys(("communication_volume", "volume_formula", "volume_ratio", "Volume"), "_volume"),
@@ -51,6 +57,12 @@ _HOME = {
     "Checkpoints": "_checkpoint",
 }
 __all__ = [
+    "search",
+    "Search",
+    "replication_model",
+    "Job",
+    "Split",
+    "predict",
     "measure_saved",
     "Saved",
     "NetworkSaved",
@@ -67,6 +79,8 @@ __all__ = [
     "PipelineTrainer",
     "ChunkedGraph",
     "Part",
+    "read_part",
+    "write_parts",
     "HistoricalEmbeddings",
     "Workload",
     "replicas",

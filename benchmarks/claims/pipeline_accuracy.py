@@ -1,0 +1,243 @@
+"""Claim: training in chunks on historical rows reaches the accuracy of full-graph training, 32 layers deep.
+
+GCNII and ResGCN+ on cora, squirrel-filtered and physics, each seed trained full-graph (one chunk), with 4 and with 16
+chunks, test accuracy at best validation. The two controls read zeros, or the rows of before the first step, of chunks
+still to come. Every finished run is stored, so that the same command goes on after an interruption.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import multiprocessing
+import statistics
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from scipy.stats import t as student
+from torch import Tensor, nn
+
+import gnnkit
+from gnnkit.bench._provenance import source_digest
+from gnnkit.datasets import load
+from gnnkit.pipeline import PipelineTrainer, adapters, plan
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from _rows import Claim, commit, show, write
+
+LAYERS, WIDTH, LOWEST = 32, 64, -1.5
+GCNII_ON_CORA = 84.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained on a graph, in every variant alike."""
+
+    lr: float = 0.01
+    dropout: float = 0.5
+    input_dropout: bool = True
+    hop_decay: float = 5e-4
+    end_decay: float = 5e-4
+    max_epochs: int = 600
+    patience: int = 100
+    seeds: int = 5
+    alpha: float = 0.1
+    theta: float = 0.5
+    scaled: bool = False
+
+
+# GCNII: the authors' settings for cora and, for squirrel, those of their heterophilous graphs. ResGCN+ is from the
+# paper of the layer, which has none of these graphs. Physics has 8,415 features: their dropout takes half of an epoch.
+RECIPES: dict[tuple[str, str], Recipe] = {
+    ("cora", "gcnii"): Recipe(dropout=0.6, hop_decay=0.01, scaled=True),
+    ("cora", "resgcn"): Recipe(lr=5e-3, scaled=True),
+    ("squirrel-filtered", "gcnii"): Recipe(hop_decay=1e-3, alpha=0.5, theta=1.5, scaled=True, max_epochs=400),
+    ("squirrel-filtered", "resgcn"): Recipe(lr=5e-3, scaled=True, max_epochs=400),
+    ("physics", "gcnii"): Recipe(input_dropout=False, max_epochs=100, patience=30, seeds=2),
+    ("physics", "resgcn"): Recipe(lr=5e-3, max_epochs=100, patience=30, seeds=2),
+}
+# chunks, epochs between refreshes, whether an exact pass fills the historical rows before the first step
+VARIANTS: dict[str, tuple[int, int | None, bool]] = {
+    "full graph": (1, 1, True),
+    "4 chunks": (4, 1, True),
+    "16 chunks": (16, 1, True),
+    "16 chunks, history zero": (16, None, False),
+    "16 chunks, never refreshed": (16, None, True),
+}
+CHUNKED, CONTROLS = ("4 chunks", "16 chunks"), ("16 chunks, history zero", "16 chunks, never refreshed")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training."""
+
+    graph: str
+    model: str
+    variant: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Name the run by all that makes its number, the source included."""
+        settings = [asdict(self), asdict(RECIPES[self.graph, self.model]), VARIANTS[self.variant], source_digest()]
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def execute(run: Run) -> dict[str, Any]:
+    """Train, and return the run's row."""
+    torch.set_num_threads(1)
+    recipe, (chunks, refresh, prime) = RECIPES[run.graph, run.model], VARIANTS[run.variant]
+    data = load(run.graph)
+    split = data.card.split(data, run.seed)
+    x = data.x / data.x.sum(1, keepdim=True).clamp(min=1) if recipe.scaled else data.x
+    torch.manual_seed(run.seed)
+    options = {"alpha": recipe.alpha, "theta": recipe.theta} if run.model == "gcnii" else {}
+    network = adapters.MODELS[run.model](
+        x.shape[1], WIDTH, data.card.out_channels, LAYERS, dropout=recipe.dropout, **options
+    )
+    if not recipe.input_dropout and isinstance(network.first, nn.Sequential):
+        network.first[0] = nn.Identity()
+    hops = {id(parameter) for parameter in network.layers.parameters()}
+
+    def adam(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        groups = [
+            {"params": [p for p in parameters if id(p) in hops], "weight_decay": recipe.hop_decay},
+            {"params": [p for p in parameters if id(p) not in hops], "weight_decay": recipe.end_decay},
+        ]
+        return torch.optim.Adam(groups, lr=recipe.lr)
+
+    cut = plan(gnnkit.Adjacency.from_pyg(data), LAYERS, chunks=chunks, seed=run.seed)
+    trainer = PipelineTrainer(
+        network,
+        cut,
+        data.edge_index,
+        x,
+        data.y,
+        split.train,
+        optimizer=adam,
+        refresh=refresh,
+        prime=prime,
+        seed=run.seed,
+    )
+    best, test, when = (-math.inf, -math.inf), math.nan, 0
+    while trainer.epoch < recipe.max_epochs and trainer.epoch - when < recipe.patience:
+        trainer.train_epoch()
+        outputs = trainer.infer()
+        assert outputs is not None
+        valid = accuracy(outputs, data.y, split.valid)
+        loss = float(nn.functional.cross_entropy(outputs[split.valid], data.y[split.valid]))
+        if (valid, -loss) > best:
+            best, test, when = (valid, -loss), accuracy(outputs, data.y, split.test), trainer.epoch
+    return {**asdict(run), "test": test, "valid": best[0], "best_epoch": when, "epochs": trainer.epoch}
+
+
+def accuracy(outputs: Tensor, y: Tensor, ids: Tensor) -> float:
+    """Share of nodes, in percent."""
+    return 100 * float((outputs[ids].argmax(1) == y[ids]).double().mean())
+
+
+def runs(graphs: list[str], models: list[str]) -> Iterator[Run]:
+    """List the trainings, all variants of a seed one after the other."""
+    for (graph, model), recipe in RECIPES.items():
+        if graph in graphs and model in models:
+            for seed in range(recipe.seeds):
+                yield from (Run(graph, model, variant, seed) for variant in VARIANTS)
+
+
+def finish(wanted: list[Run], store: Path, processes: int) -> list[dict[str, Any]]:
+    """Execute what is not stored yet; each row is stored when its run ends."""
+    stored = {}
+    if store.exists():
+        lines = [json.loads(line) for line in store.read_text().splitlines() if line.endswith("}")]
+        stored = {line["key"]: line["row"] for line in lines}
+    missing = [run for run in wanted if run.key not in stored]
+    store.parent.mkdir(parents=True, exist_ok=True)
+    with multiprocessing.get_context("spawn").Pool(processes) as pool, store.open("a") as file:
+        keys = {(run.graph, run.model, run.variant, run.seed): run.key for run in missing}
+        for number, row in enumerate(pool.imap_unordered(execute, missing), start=1):
+            key = keys[row["graph"], row["model"], row["variant"], row["seed"]]
+            stored[key] = row
+            file.write(json.dumps({"key": key, "commit": commit(), "row": row}) + "\n")
+            file.flush()
+            print(f"{number}/{len(missing)} {row}", flush=True)
+    return [stored[run.key] for run in wanted]
+
+
+def interval(differences: list[float]) -> tuple[float, float]:
+    """Mean and half the width of its 95 % interval, Student's t."""
+    mean, count = statistics.fmean(differences), len(differences)
+    spread = statistics.stdev(differences) / math.sqrt(count)
+    return mean, float(student.ppf(0.975, count - 1)) * spread
+
+
+def judge(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One line for each graph, model and variant, against the same seeds' full-graph training."""
+    tests = {(r["graph"], r["model"], r["variant"], r["seed"]): r["test"] for r in rows}
+    lines = []
+    for graph, model in dict.fromkeys((r["graph"], r["model"]) for r in rows):
+        seeds = range(RECIPES[graph, model].seeds)
+        full = [tests[graph, model, "full graph", seed] for seed in seeds]
+        for variant in VARIANTS:
+            mine = [tests[graph, model, variant, seed] for seed in seeds]
+            mean, half = interval([a - b for a, b in zip(mine, full, strict=True)])
+            held = mean - half > LOWEST if variant in CHUNKED else None
+            lines.append(
+                {
+                    "graph": graph,
+                    "model": model,
+                    "variant": variant,
+                    "seeds": len(mine),
+                    "test_percent": f"{statistics.fmean(mine):.2f} ± {statistics.stdev(mine):.2f}",
+                    "difference_points": round(mean, 2),
+                    "interval_points": f"{mean - half:+.2f} to {mean + half:+.2f}",
+                    "holds": {True: "yes", False: "NO", None: ""}[held],
+                }
+            )
+    return lines
+
+
+def main() -> int:
+    """Train, judge, write the row."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--graphs", nargs="+", default=sorted({graph for graph, _ in RECIPES}))
+    parser.add_argument("--models", nargs="+", default=sorted({model for _, model in RECIPES}))
+    parser.add_argument("--store", type=Path, default=Path("runs/pipeline_accuracy.jsonl"), help="finished runs")
+    parser.add_argument("--processes", type=int, default=2)
+    args = parser.parse_args()
+    wanted = list(runs(args.graphs, args.models))
+    rows = finish(wanted, args.store, args.processes)
+    lines = judge(rows)
+    means = {(each["graph"], each["model"], each["variant"]): each["difference_points"] for each in lines}
+    pairs = {(graph, model) for graph, model, _ in means}
+    worse = [means[g, m, control] < min(means[g, m, c] for c in CHUNKED) for g, m in pairs for control in CONTROLS]
+    cora = [
+        row["test"] for row in rows if (row["graph"], row["model"], row["variant"]) == ("cora", "gcnii", "full graph")
+    ]
+    complete = set(pairs) == set(RECIPES)
+    claim = Claim(
+        name="pipeline_accuracy",
+        statement=f"Test accuracy of {LAYERS}-layer GCNII and ResGCN+ trained in 4 and 16 chunks on historical rows, "
+        f"less that of full-graph training of the same seeds; the 95 % interval has to lie above {LOWEST} points",
+        command="python benchmarks/claims/pipeline_accuracy.py",
+        result="; ".join(
+            f"{e['graph']} {e['model']} {e['variant']}: {e['interval_points']}" for e in lines if e["holds"]
+        ),
+        rows=lines,
+        passed=all(each["holds"] != "NO" for each in lines)
+        and all(worse)
+        and (not cora or statistics.fmean(cora) >= GCNII_ON_CORA),
+        control=f"zeros in place of historical rows, and rows that are never refreshed, are worse than both in "
+        f"{sum(worse)} of {len(worse)} cases",
+    )
+    (write if complete else show)(claim)
+    return 0 if claim.passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
