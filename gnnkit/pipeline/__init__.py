@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gnnkit.pipeline._simulate import Simulation, crossover_link_speed, simulate
     from gnnkit.pipeline._timeline import Event, Timeline
     from gnnkit.pipeline._trainer import PipelineTrainer
+    from gnnkit.pipeline._transport import PeerError, Transport
     from gnnkit.pipeline._volume import Volume, communication_volume, volume_formula, volume_ratio
     from gnnkit.pipeline._workload import Workload, replicas
 
@@ -55,6 +56,7 @@ _HOME = {
     **dict.fromkeys(("HopShape", "inspect"), "_check"),
     "adapters": "adapters",  # a module
     "Checkpoints": "_checkpoint",
+    **dict.fromkeys(("Transport", "PeerError"), "_transport"),
 }
 __all__ = [
     "search",
@@ -103,6 +105,8 @@ __all__ = [
     "inspect",
     "adapters",
     "Checkpoints",
+    "Transport",
+    "PeerError",
 ]
 
 
