@@ -16,18 +16,26 @@ N, FEATURES, CLASSES = 48, 5, 3
 class Plain(OneHop):
     """dropout, sum, linear, ReLU, dropout."""
 
+    drop = True
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.lin = nn.Linear(width, width)
 
     def before(self, x: Tensor, shared: Tensor | None = None) -> Tensor:
-        return F.dropout(x, 0.2, self.training)
+        return F.dropout(x, 0.2, self.training and self.drop)
 
     def aggregate(self, z: Tensor, graph: Neighbourhood) -> Tensor:
         return graph.adj.spmm(z, graph.edge_weight)
 
     def after(self, a: Tensor, x: Tensor, shared: Tensor | None = None) -> Tensor:
-        return x + F.dropout(self.lin(a).relu(), 0.3, self.training)
+        return x + F.dropout(self.lin(a).relu(), 0.3, self.training and self.drop)
+
+
+class Quiet(Plain):
+    """The same without dropout."""
+
+    drop = False
 
 
 class Shared(Plain):
@@ -76,10 +84,11 @@ class EdgeStates(nn.Module):
 
 
 def network(kind: str, num_layers: int = 4, width: int = 6) -> Network:
-    """Make a network from one seed: ``plain``, ``shared``, ``attention``, ``edges``, ``bare``."""
+    """Make a network from one seed: ``plain``, ``quiet``, ``shared``, ``attention``, ``edges``, ``bare``."""
     torch.manual_seed(3)
     kinds: dict[str, Any] = {
         "plain": (Plain, {"edges": "gcn"}),
+        "quiet": (Quiet, {"edges": "gcn"}),
         "shared": (Shared, {"edges": "gcn", "shares": True}),
         "attention": (Attention, {"edges": "loops"}),
         "edges": (EdgeStates, {}),
