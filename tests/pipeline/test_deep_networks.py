@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ import torch.nn.functional as F
 from same_numbers import NUM_NODES, edges_of_a_graph, rows, same_with_gradients, stirred
 from torch import Tensor, nn
 
-from gnnkit.pipeline import HopShape, inspect
+from gnnkit import Adjacency
+from gnnkit.pipeline import HopShape, PipelineTrainer, inspect, plan
 from gnnkit.pipeline.adapters import MODELS
 
 
@@ -48,6 +50,29 @@ def plain(name: str, network: Any, x: Tensor, edge_index: Tensor, dropout: float
 def test_a_network_is_the_plain_model_of_its_layers(name: str, training: bool, edge_index: Tensor) -> None:
     network = stirred(MODELS[name](8, 12, 5, num_layers=4).double()).train(training)
     same_with_gradients(lambda x: network(x, edge_index), lambda x: plain(name, network, x, edge_index, 0.5), network)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_pipeline_of_one_chunk_trains_it_as_it_is_and_infers_exactly_with_any(name: str, edge_index: Tensor) -> None:
+    network = stirred(MODELS[name](8, 12, 3, num_layers=4, dropout=0.0).double())
+    alone, adj = copy.deepcopy(network), Adjacency.from_edge_index(edge_index, NUM_NODES)
+    x, y, train = rows(8).detach(), torch.arange(NUM_NODES) % 3, torch.arange(0, NUM_NODES, 2)
+
+    def trainer_of(trained: Any, **options: int) -> PipelineTrainer:
+        cut = plan(adj, 4, partitioner="builtin", **options)
+        return PipelineTrainer(trained, cut, edge_index, x, y, train, optimizer=torch.optim.Adam)
+
+    out = trainer_of(copy.deepcopy(network), stages=2, chunks=3, ways=2).infer()
+    assert out is not None
+    torch.testing.assert_close(out, alone.eval()(x, edge_index), rtol=1e-10, atol=1e-12)
+    trainer, optimizer = trainer_of(network), torch.optim.Adam(alone.train().parameters())
+    for _ in range(3):
+        trainer.train_epoch()
+        optimizer.zero_grad()
+        F.cross_entropy(alone(x, edge_index)[train], y[train]).backward()
+        optimizer.step()
+    for (key, found), (_, expected) in zip(network.named_parameters(), alone.named_parameters(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12, msg=lambda text, k=key: f"{k}: {text}")
 
 
 @pytest.mark.parametrize("name", MODELS)
