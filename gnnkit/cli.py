@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from gnnkit._cli_plan import plan
+
 app = typer.Typer(
     name="gnnkit",
     help="Train and evaluate graph neural networks by honest, resumable protocols.",
@@ -64,6 +66,9 @@ def bench(
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(to_json(summary), indent=2) + "\n")
+
+
+app.command()(plan)
 
 
 @app.command()
