@@ -68,6 +68,9 @@ def inspect(network: Network, in_channels: int, edge_channels: int | None = None
     """
     if not isinstance(network, Network):
         raise ValueError(f"network: expected a gnnkit.pipeline.Network (got {type(network).__name__})")
+    for name, width in (("in_channels", in_channels), ("edge_channels", edge_channels)):
+        if (width is not None or name == "in_channels") and (not isinstance(width, int) or width < 1):
+            raise ValueError(f"{name}: expected a width >= 1 (got {width!r})")
     if edge_channels is not None and network.edges in ("loops", "gcn"):
         raise ValueError(f"edge_channels: expected None, for self-loops have no state (got edges={network.edges!r})")
     ends = [("first", network.first), ("last", network.last)]

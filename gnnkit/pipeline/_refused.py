@@ -45,18 +45,22 @@ def refuse(part: nn.Module, where: str) -> None:
     """
     for path, module in part.named_modules():
         name = type(module).__name__ + (f" at .{path}" if path else "")
-        for each, reason in _TORCH:
-            if isinstance(module, each):
-                raise ValueError(
-                    f"{where}: expected each node to read itself and its in-neighbours (got {name}, which {reason})"
-                )
-        for base in type(module).__mro__:
-            if not base.__module__.startswith("torch_geometric."):
-                continue
-            if base.__name__ in _PYG:
-                reason = _PYG[base.__name__]
-                raise ValueError(
-                    f"{where}: expected each node to read itself and its in-neighbours (got {name}, which {reason})"
-                )
-            if base.__name__ in _HOPS and (hops := _HOPS[base.__name__](module)) > 1:
-                raise ValueError(f"{where}: expected one hop (got {name}, which goes {hops}: make each a layer)")
+        if (hops := _hops(module)) > 1:
+            raise ValueError(f"{where}: expected one hop (got {name}, which goes {hops}: make each a layer)")
+        if (reason := _reason(module)) is not None:
+            raise ValueError(
+                f"{where}: expected each node to read itself and its in-neighbours (got {name}, which {reason})"
+            )
+
+
+def _reason(module: nn.Module) -> str | None:
+    known = (reason for each, reason in _TORCH if isinstance(module, each))
+    return next(known, None) or next((_PYG[name] for name in _pyg_names(module) if name in _PYG), None)
+
+
+def _hops(module: nn.Module) -> int:
+    return max((_HOPS[name](module) for name in _pyg_names(module) if name in _HOPS), default=1)
+
+
+def _pyg_names(module: nn.Module) -> list[str]:
+    return [base.__name__ for base in type(module).__mro__ if base.__module__.startswith("torch_geometric.")]

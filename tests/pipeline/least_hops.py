@@ -1,9 +1,10 @@
-"""The least hop there is, and a network around a layer."""
+"""The least hop there is, one that goes too far, and a network around a layer."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from gnnkit.pipeline import Neighbourhood, Network, OneHop
@@ -14,6 +15,14 @@ class Sum(OneHop):
 
     def aggregate(self, z: Tensor, graph: Neighbourhood) -> Tensor:
         return graph.adj.spmm(z, graph.edge_weight)
+
+
+class TwoHops(Sum):
+    """Add up the neighbours' neighbours' rows."""
+
+    def aggregate(self, z: Tensor, graph: Neighbourhood) -> Tensor:
+        adj = graph.adj
+        return adj.spmm(torch.cat([adj.spmm(z), z[adj.num_dst :]]))
 
 
 def with_layer(layer: nn.Module, **options: Any) -> Network:
