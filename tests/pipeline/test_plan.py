@@ -161,7 +161,8 @@ def test_a_way_of_one_hub_still_has_a_node_for_every_chunk() -> None:
 
 
 def test_ways_and_the_chunks_of_each_work_alike_and_lie_together() -> None:
-    adj = ring(2400)
+    ids = torch.randperm(2400, generator=torch.Generator().manual_seed(0))
+    adj = Adjacency.from_edge_index(torch.stack([ids, ids.roll(-1)]))
     one = plan(adj, 4, stages=2, chunks=6, ways=2, partitioner="builtin")
     cells = check_cells(one, 2, 6)
     assert int(one.way.bincount().max()) <= 1.03 * 1200
@@ -169,6 +170,26 @@ def test_ways_and_the_chunks_of_each_work_alike_and_lie_together() -> None:
     src, dst = adj.to_edge_index()
     assert int((one.way[src] != one.way[dst]).sum()) < 20
     assert int((cells[src] != cells[dst]).sum()) < 120  # at random 2200
+
+
+def test_edges_from_another_way_are_work_of_a_chunk() -> None:
+    """Two ways of four groups each; into the first group of each come edges from the other way besides."""
+    draw, group = torch.Generator().manual_seed(1), torch.arange(800) // 100
+
+    def towards(nodes: Tensor, low: Tensor, count: int, each: int) -> Tensor:
+        """Edges into nodes, ``each`` of one of ``count`` nodes from ``low``."""
+        dst = nodes.repeat(each)
+        return torch.stack([low.repeat(each) + torch.randint(count, (len(dst),), generator=draw), dst])
+
+    ids = torch.arange(800)
+    hot = ids[group % 4 == 0]
+    edges = [towards(ids, group * 100, 100, 12), towards(ids, group // 4 * 400, 400, 8)]
+    edges.append(towards(hot, 400 - group[hot] // 4 * 400, 400, 12))
+    adj = Adjacency.from_edge_index(torch.cat(edges, 1), 800)
+    one = plan(adj, 2, chunks=4, ways=2, partitioner="builtin")
+    assert torch.equal(one.way, group // 4) or torch.equal(one.way, 1 - group // 4)
+    load = (one.way * 4 + one.chunk).bincount(node_work(adj).double()).reshape(2, 4)
+    assert bool((load <= 1.03 * load.mean(1, keepdim=True) + 1).all())
 
 
 def test_defaults() -> None:

@@ -42,6 +42,10 @@ def test_equal_layers_make_even_stages() -> None:
     assert sorted(high - low for low, high in split_layers([1.0] * 32, 5)) == [6, 6, 6, 7, 7]
 
 
+def test_the_dearest_stage_decides_and_not_the_squares() -> None:
+    assert split_layers([3, 4, 7, 1], 3) == ((0, 2), (2, 3), (3, 4))  # 7, 7, 1 and not 3, 4, 8
+
+
 def test_an_end_counts_in_its_stage() -> None:
     assert split_layers([1.0] * 8, 2) == ((0, 4), (4, 8))
     assert split_layers([1.0] * 8, 2, (4.0, 0.0)) == ((0, 2), (2, 8))
