@@ -11,6 +11,7 @@ from gnnkit.bench._store import RunRecord, find_runs, read_run
 from gnnkit.bench._summary import Summary, summarise
 
 if TYPE_CHECKING:
+    from gnnkit.bench._gantt import write_gantt
     from gnnkit.bench._report import write_report
 
 __all__ = [
@@ -28,10 +29,12 @@ __all__ = [
     "Summary",
     "summarise",
     "write_report",
+    "write_gantt",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "write_report":  # matplotlib loads only for those who draw
-        return importlib.import_module("gnnkit.bench._report").write_report
+    homes = {"write_report": "_report", "write_gantt": "_gantt"}  # matplotlib loads only for those who draw
+    if name in homes:
+        return getattr(importlib.import_module(f"gnnkit.bench.{homes[name]}"), name)
     raise AttributeError(f"module 'gnnkit.bench' has no attribute {name!r}")
