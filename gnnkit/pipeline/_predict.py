@@ -179,7 +179,7 @@ def predict(
     learned = max(counts) * shape.parameters
     epoch += hardware.transfer(2 * (ways - 1) / ways * learned * ITEM) + 2 * (ways - 1) * hardware.latency_seconds
     work = job.layers * (sum(forward) + sum(backward) + again) + times * sum(ends)
-    numbers = 2 * (stages - 1) * job.nodes * job.hidden * (2 if job.shares else 1)
+    numbers = 2.0 * (stages - 1) * job.nodes * job.hidden * (2 if job.shares else 1)
     numbers += 2 * ratio * job.nodes * job.layers * shape.message_channels
     memory = _memory(job, counts, ways, chunks, replication, recompute)
     return Split(

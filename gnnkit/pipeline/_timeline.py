@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 EventKind = Literal["forward", "backward", "send", "wait", "boundary", "update"]
-COMPUTING = ("forward", "backward", "update")
+COMPUTING: tuple[EventKind, ...] = ("forward", "backward", "update")
 
 
 @dataclass(frozen=True)
