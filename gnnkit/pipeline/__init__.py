@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gnnkit.pipeline._costs import Costs, HopSeconds, PassSeconds
     from gnnkit.pipeline._hardware import HARDWARE, Hardware
     from gnnkit.pipeline._history import HistoricalEmbeddings
+    from gnnkit.pipeline._measure import LayerCosts, measure_costs
     from gnnkit.pipeline._memory import Memory, memory_of
     from gnnkit.pipeline._network import Neighbourhood, Network, OneHop
     from gnnkit.pipeline._part import Part
@@ -50,6 +51,7 @@ _HOME = {
     **dict.fromkeys(("communication_volume", "volume_formula", "volume_ratio", "Volume"), "_volume"),
     **dict.fromkeys(("plan", "Plan"), "_plan"),
     "partition": "_partition",
+    **dict.fromkeys(("measure_costs", "LayerCosts"), "_measure"),
     **dict.fromkeys(("Schedule", "Task", "schedule"), "_schedule"),
     **dict.fromkeys(("Event", "Timeline"), "_timeline"),
     **dict.fromkeys(("Network", "OneHop", "Neighbourhood"), "_network"),
@@ -93,6 +95,8 @@ __all__ = [
     "plan",
     "Plan",
     "partition",
+    "measure_costs",
+    "LayerCosts",
     "Schedule",
     "Task",
     "schedule",
