@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import platform
 import time
 from typing import Any
 
 import torch.distributed as dist
+
+from gnnkit.pipeline._staging import uses_nccl
 
 
 class Link:
@@ -18,12 +19,11 @@ class Link:
     costs no thread and no sleep of the sender, and needs one clock: all ranks on one host.
 
     Args:
-        bytes_per_second: The speed; None for a link that takes no time.
+        bytes_per_second: The speed.
     """
 
-    def __init__(self, bytes_per_second: float | None) -> None:
-        self._speed = math.inf if bytes_per_second is None else bytes_per_second
-        self._free = 0.0
+    def __init__(self, bytes_per_second: float) -> None:
+        self._speed, self._free = bytes_per_second, 0.0
 
     def through(self, num_bytes: float, begin: float | None = None) -> float:
         """Hand over a message; give the time of `time.monotonic` at which it is through."""
@@ -44,17 +44,20 @@ def sleep_until(moment: float) -> None:
 
 
 def slow_link(bytes_per_second: float | None, world_size: int, group: Any) -> Link | None:
-    """Make this rank's link if that of any rank is slowed; every rank of the group calls it.
+    """Make this rank's link, None where links are as fast as they are; every rank of the group calls it.
 
     Raises:
-        ValueError: Ranks are on several hosts, or the backend does not send host memory.
+        ValueError: Speeds differ, or they are slowed and ranks are on several hosts or use NCCL.
     """
-    found: list[tuple[str, float | None]] = [("", None)] * world_size
+    found: list[Any] = [None] * world_size
     dist.all_gather_object(found, (platform.node(), bytes_per_second), group=group)
-    if all(speed is None for _, speed in found):
+    hosts, speeds = ({each[place] for each in found} for place in (0, 1))
+    if len(speeds) > 1:
+        raise ValueError(f"bytes_per_second: expected the same on every rank (got {[each[1] for each in found]})")
+    if bytes_per_second is None:
         return None
-    if len(hosts := {host for host, _ in found}) > 1:
+    if len(hosts) > 1:
         raise ValueError(f"bytes_per_second: expected all ranks on one host (got {', '.join(sorted(hosts))})")
-    if "nccl" in (backends := dist.get_backend_config()):
+    if uses_nccl(backends := dist.get_backend_config()):
         raise ValueError(f"bytes_per_second: expected the backend gloo (got {backends})")
     return Link(bytes_per_second)

@@ -17,6 +17,11 @@ def host_staged(device: torch.device, backends: str) -> bool:
     return device.type != "cpu" and serving.get(device.type, "gloo") == "gloo"
 
 
+def uses_nccl(backends: str) -> bool:
+    """Whether some tensors travel by NCCL; a group made without a named backend would, were there a GPU."""
+    return "nccl" in backends and torch.cuda.is_available()
+
+
 def host_buffer(tensor: Tensor) -> Tensor:
     """Make room for a tensor's elements in host memory, pinned where there is a GPU."""
     return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=torch.cuda.is_available())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -14,6 +15,9 @@ from torch import Tensor
 from torch.distributed import distributed_c10d as c10d
 
 from gnnkit.pipeline._handle import Patience
+from gnnkit.pipeline._staging import uses_nccl
+
+_made = itertools.count()  # the same on every rank, for making one is collective
 
 
 class Together:
@@ -31,10 +35,10 @@ class Together:
     def __init__(self, patience: Patience, name: Callable[[int], str]) -> None:
         self._patience, self._name = patience, name
         self._rank, self._everybody = dist.get_rank(), tuple(range(dist.get_world_size()))
-        self._store = c10d.PrefixStore("gnnkit_came", c10d._get_default_store())
-        self._came: dict[tuple[int, ...], int] = {}
+        self._store = c10d.PrefixStore(f"gnnkit_came/{next(_made)}", c10d._get_default_store())
+        self._came: dict[str, int] = {}
         backends = dist.get_backend_config()
-        self.nccl = "nccl" in backends
+        self.nccl = uses_nccl(backends)
         self._device = torch.device("cpu" if "cpu:" in backends else f"cuda:{torch.cuda.current_device()}")
         self._groups: dict[tuple[int, ...], Any] = {}
         self.everybody = self._groups[self._everybody] = self.new_group(self._everybody)
@@ -44,10 +48,11 @@ class Together:
         # NCCL ends the process after its time-out; ours comes first and says who is missing
         seconds = self._patience.seconds * (2 if self.nccl else 1)
         try:
+            self._come("groups")
             group = dist.new_group(list(ranks), timeout=timedelta(seconds=seconds))
         except RuntimeError as error:
-            said = f"expected every rank to make a Transport and the same groups within {self._patience.seconds:g} s"
-            raise self._patience.give_up(f"{said} (got {error})") from error
+            said = self._failed("groups", self._everybody, "the making of groups", f" ({error})")
+            raise self._patience.give_up(said) from error
         if self.nccl and self._rank in ranks:
             dist.all_reduce(torch.zeros(1, device="cuda"), group=group)  # connects now, while all are here
         return group
@@ -104,31 +109,32 @@ class Together:
         ranks = tuple(ranks)
         if ranks not in self._groups:
             raise ValueError(f"ranks: expected a group that was made by groups() (got {list(ranks)})")
-        come = self._came[ranks] = self._came.get(ranks, 0) + 1
-        failed = partial(self._failed, ranks, what)
+        key = "-".join(map(str, ranks))
+        failed = partial(self._failed, key, ranks, what)
         try:
-            self._store.set(self._key(ranks, self._rank), str(come))
+            self._come(key)
             work = act(group=self._groups[ranks], async_op=True)
         except RuntimeError as error:
             raise self._patience.give_up(failed(f": {error}")) from error
         self._patience.wait(work, on_gpu, failed)
 
-    def _failed(self, ranks: tuple[int, ...], what: str, how: str) -> str:
+    def _come(self, key: str) -> None:
+        self._came[key] = self._came.get(key, 0) + 1
+        self._store.set(f"{key}/{self._rank}", str(self._came[key]))
+
+    def _failed(self, key: str, ranks: tuple[int, ...], what: str, how: str) -> str:
         others = [rank for rank in ranks if rank != self._rank]
         try:
-            missing = [rank for rank in others if self._count(ranks, rank) < self._came[ranks]]
+            missing = [rank for rank in others if self._count(key, rank) < self._came[key]]
         except RuntimeError:
-            return f"{self._names(others)}: not all came to {what}, and the process that holds the store is gone{how}"
+            return f"one of {self._names(others)} failed in {what}, and the process with the store is gone{how}"
         if not missing:
-            return f"{self._names(others)}: all came to {what}, but not all took part to its end{how}"
+            return f"one of {self._names(others)} failed in {what}, to which all had come{how}"
         return f"{self._names(missing)} did not come to {what}{how}"
 
-    def _count(self, ranks: tuple[int, ...], rank: int) -> int:
-        key = self._key(ranks, rank)
-        return int(self._store.get(key)) if self._store.check([key]) else 0
-
-    def _key(self, ranks: tuple[int, ...], rank: int) -> str:
-        return f"{'-'.join(map(str, ranks))}/{rank}"
+    def _count(self, key: str, rank: int) -> int:
+        place = f"{key}/{rank}"
+        return int(self._store.get(place)) if self._store.check([place]) else 0
 
     def _names(self, ranks: Sequence[int]) -> str:
         return ", ".join(self._name(rank) for rank in ranks)

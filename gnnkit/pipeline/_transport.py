@@ -43,13 +43,13 @@ class Transport:
 
     Args:
         timeout_seconds: How long a wait lasts before the peer is given up.
-        bytes_per_second: Makes this rank's link out seem as slow as that, for measurements, on one host and with gloo:
+        bytes_per_second: Makes each rank's link out seem as slow as that, for measurements, on one host and with gloo:
             messages pass it one after the other, a sum over n ranks as 2 (n - 1) / n of its bytes, broadcasts and
-            barriers in no time. None for as fast as it is.
+            barriers in no time. The same on every rank; None for as fast as links are.
         describe: Says in words which rank it is, for errors: ``1 -> "stage 1, way 0"``.
 
     Raises:
-        ValueError: An argument is wrong, or ranks with slowed links are on several hosts or use NCCL.
+        ValueError: An argument is wrong, ranks say different speeds, or slowed ones are on several hosts or use NCCL.
         PeerError: A rank does not make one.
 
     Example:
