@@ -49,7 +49,7 @@ def cut(graph: Any, work: NDArray[np.int64], parts: int, seed: int) -> Labels:
             break
         levels.append((graph, amount, label))
         members = _members(label, num)
-        graph, amount = (members.T @ graph @ members).tocsr(), np.bincount(label, amount, num)
+        graph, amount = (members.T @ graph @ members).tocsr(), _loads(label, amount, num)
         graph.setdiag(0)
         graph.eliminate_zeros()
     part, cap = _bisect(graph, amount, parts, draw), np.full(parts, (1 + SLACK) * mean)
@@ -67,6 +67,11 @@ def _members(label: Labels, num: int) -> Any:
     return csr_array((np.ones(n), label.astype(np.int32), np.arange(n + 1, dtype=np.int32)), shape=(n, num))
 
 
+def _loads(label: Labels, work: Floats, num: int) -> Floats:
+    """Sum the work of each label."""
+    return np.asarray(np.bincount(label, work, num), np.float64)
+
+
 def _before(amount: Floats, group: Labels) -> Floats:
     """Sum for each entry what the earlier ones of its group amount to; a group's entries lie side by side."""
     first = np.ones(len(group), bool)
@@ -81,7 +86,7 @@ def _spread(graph: Any, work: Floats, label: Labels, cap: Floats, sweeps: int, d
     Between equals the lighter label wins. Nodes whose label is above its cap leave at a loss too, until it is not.
     """
     label, num = label.copy(), len(cap)
-    load = np.bincount(label, work, num)
+    load = _loads(label, work, num)
     turn = draw.permutation(len(work)) % _EIGHTHS
     eighths = [(ids, graph[ids]) for ids in (np.flatnonzero(turn == number) for number in range(_EIGHTHS))]
     for _ in range(sweeps):
@@ -97,7 +102,7 @@ def _spread(graph: Any, work: Floats, label: Labels, cap: Floats, sweeps: int, d
             go = go[np.lexsort((-gain[go] / w[go], own[go]))]
             go = go[(gain[go] >= 0) | (_before(w[go], own[go]) < load[own[go]] - cap[own[go]])]
             label[ids[go]] = target[go]
-            load += np.bincount(target[go], w[go], num) - np.bincount(own[go], w[go], num)
+            load += _loads(target[go], w[go], num) - _loads(own[go], w[go], num)
             moved += len(go)
         if moved <= len(work) // 500 and not (load > cap).any():
             break

@@ -223,7 +223,7 @@ def _given_cells(cells: Tensor, num_nodes: int, ways: int, chunks: int) -> Tenso
     low, high = int(cells.min()), int(cells.max())
     if low < 0 or high >= ways * chunks:
         raise ValueError(f"partitioner: expected cells from 0 to {ways * chunks - 1} (got {low} to {high})")
-    found = len(cells.unique())
+    found = int(torch.bincount(cells).count_nonzero())
     if found < ways * chunks:
         raise ValueError(f"partitioner: expected a node in each of {ways * chunks} cells (got nodes in {found})")
     return cells.cpu()
