@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gnnkit._cli_pipeline import pipeline
 from gnnkit._cli_plan import plan
 
 app = typer.Typer(
@@ -68,6 +69,7 @@ def bench(
         json_file.write_text(json.dumps(to_json(summary), indent=2) + "\n")
 
 
+app.command()(pipeline)
 app.command()(plan)
 
 
@@ -205,7 +207,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    print(f"gnnkit: {' '.join(message.split())}", file=sys.stderr)
+    rank = f"rank {os.environ['RANK']}: " if int(os.environ.get("WORLD_SIZE", "1")) > 1 else ""  # under torchrun
+    print(f"gnnkit: {rank}{' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)
 
 

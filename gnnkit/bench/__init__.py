@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from gnnkit.bench._inputs import FeaturesConfig, LoaderConfig
 from gnnkit.bench._models import MODELS, ModelConfig
+from gnnkit.bench._pipeline import run_pipeline
 from gnnkit.bench._recipes import BenchConfig, recipe
 from gnnkit.bench._run import Progress, run_benchmark
 from gnnkit.bench._store import RunRecord, find_runs, read_run
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "run_benchmark",
+    "run_pipeline",
     "Progress",
     "recipe",
     "BenchConfig",

@@ -40,7 +40,7 @@ class LoaderConfig:
     prefetch: int = 2
 
     def __post_init__(self) -> None:
-        _require_choices(self, "loader", "kind")
+        require_choices(self, "loader", "kind")
         if not self.fanout or min(self.fanout) < -1:
             raise ValueError(f"loader.fanout: expected numbers of neighbours, or -1 for all (got {self.fanout})")
         require("loader.batch_size", self.batch_size, low=1, high=1e9)
@@ -80,12 +80,13 @@ class FeaturesConfig:
     window: int = 8
 
     def __post_init__(self) -> None:
-        _require_choices(self, "features", "scale", "kind", "policy")
+        require_choices(self, "features", "scale", "kind", "policy")
         require("features.cache_share", self.cache_share, low=0, high=1.000001)
         require("features.window", self.window, low=0, high=1e4)
 
 
-def _require_choices(config: Any, prefix: str, *names: str) -> None:
+def require_choices(config: Any, prefix: str, *names: str) -> None:
+    """Require that fields hold what their types list."""
     hints = typing.get_type_hints(type(config))
     for name in names:
         choices = typing.get_args(hints[name])
@@ -112,6 +113,18 @@ def check(loader: LoaderConfig, features: FeaturesConfig, num_layers: int, task:
         raise ValueError(f"features.kind={features.kind}: expected loader.kind=neighbor with it (got full)")
 
 
+def on_disk(x: torch.Tensor, name: str) -> Path:
+    """Return the file of a dataset's features in the user's cache, written where it is missing."""
+    folder = datasets.cache_dir() / "features"
+    # by content: raw files alone do not say what a version of PyG or of scikit-learn makes of them
+    content = hashlib.sha256(x.contiguous().view(-1).view(torch.uint8).numpy().data).hexdigest()
+    path = folder / f"{name}-{content[:16]}.rows"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        stores.write_features(path, x)
+    return path
+
+
 class SampledInputs:
     """The graph and the features of a dataset, for training on samples; made once for all seeds."""
 
@@ -129,13 +142,7 @@ class SampledInputs:
             return stores.InMemory(x)
         if self.features.kind == "pinned":
             return stores.Pinned(x)
-        folder = datasets.cache_dir() / "features"
-        # by content: raw files alone do not say what a version of PyG or of scikit-learn makes of them
-        content = hashlib.sha256(x.contiguous().view(-1).view(torch.uint8).numpy().data).hexdigest()
-        path = folder / f"{self.data.card.name}-{content[:16]}.rows"
-        if not path.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            stores.write_features(path, x)
+        path = on_disk(x, self.data.card.name)
         self.data.num_nodes, self.data.x = self.adj.num_dst, None  # the file serves from here on
         return stores.MemoryMapped(path)
 

@@ -77,11 +77,11 @@ def _check_selection(record: RunRecord, row: dict[str, Any]) -> None:
     where = f"seed {row['seed']} in {record.folder}"
     if not {"parameters", "best_epoch"} <= row.keys() or not history:
         raise ValueError(f"leaderboard: expected parameters, best epoch and the log of epochs for {where} (got less)")
-    if record.spec["config"]["train"]["monitor"] == "loss":
+    if record.spec["config"]["train"].get("monitor") == "loss":
         sign, key = -1, "valid_loss"
     else:
         sign, key = (1 if METRICS[record.spec["metric"]].higher_is_better else -1), "valid"
-    best = max(sign * epoch[key] for epoch in history if epoch[key] == epoch[key])
+    best = max(sign * epoch[key] for epoch in history if key in epoch and epoch[key] == epoch[key])
     chosen = next((epoch for epoch in history if epoch["epoch"] == row["best_epoch"]), None)
     same = chosen is not None and all(chosen[part] == row[part] for part in ("test", "valid"))
     if chosen is None or not same or sign * chosen[key] != best:

@@ -79,7 +79,8 @@ def mean_curve(histories: Sequence[list[dict[str, Any]]], name: str) -> Iterator
     by_epoch: dict[int, list[float]] = {}
     for history in histories:
         for row in history:
-            by_epoch.setdefault(row["epoch"], []).append(row[name])
+            if name in row:  # a pipeline does not evaluate after every epoch
+                by_epoch.setdefault(row["epoch"], []).append(row[name])
     for epoch, values in sorted(by_epoch.items()):
         if 2 * len(values) < len(histories):
             return

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.distributed as dist
 
 from gnnkit.pipeline import _checkpoint_files as files
+from gnnkit.pipeline._launch import all_gather
 
 if TYPE_CHECKING:
     from gnnkit.pipeline._trainer import PipelineTrainer
@@ -106,7 +106,7 @@ class Checkpoints:
         files.write_tensors(scratch, tensors, alone=transport.world_size == 1)
         about["network"] = self._network()
         about["files"] = {path.name: files.checksum(path) for path in scratch.glob(f"__{transport.rank}_*")}
-        everybody = self._gather(about)
+        everybody = all_gather(about)
         if transport.rank == 0:
             self._publish(scratch, {**self._identity(), "notes": notes or {}, "ranks": everybody})
 
@@ -135,7 +135,7 @@ class Checkpoints:
             state = self._read(self.folder / name, manifest)
         except (ValueError, OSError) as problem:
             error = problem
-        failures = self._gather(None if error is None else str(error))
+        failures = all_gather(None if error is None else str(error))
         for said in failures:  # all ranks refuse alike
             if said is not None:
                 raise ValueError(said) from error
@@ -193,14 +193,6 @@ class Checkpoints:
         """The parameters of this rank's stage, in words."""
         return {name: f"{p.dtype} {list(p.shape)}" for name, p in self.trainer.parameters().items()}
 
-    def _gather(self, value: Any) -> list[Any]:
-        """Give every rank every rank's value."""
-        if self.trainer.transport.world_size == 1:
-            return [value]
-        values: list[Any] = [None] * self.trainer.transport.world_size
-        dist.all_gather_object(values, value)
-        return values
-
 
 def _compare(path: Path, what: str, stored: Any, expected: Any) -> None:
     """Require equality, and say in which entry it fails."""
@@ -214,8 +206,7 @@ def _compare(path: Path, what: str, stored: Any, expected: Any) -> None:
 
 def _rng_state() -> dict[str, Any]:
     """The global generators of torch, which the trainer leaves alone but users may draw from."""
-    cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
-    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None}
 
 
 def _restore_rng(state: dict[str, Any]) -> None:

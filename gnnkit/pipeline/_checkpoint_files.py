@@ -13,9 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed import checkpoint as dcp
-from torch.distributed.checkpoint import FileSystemReader, FileSystemWriter, Metadata
-from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 MANIFEST, INDEX = "manifest.json", ".metadata"  # the second is torch's own name
 
@@ -65,8 +67,8 @@ def write_tensors(folder: Path, tensors: dict[str, Tensor], alone: bool) -> None
     with warnings.catch_warnings():  # it warns of a single process
         warnings.simplefilter("ignore")
         try:
-            dcp.save(dict(tensors), storage_writer=FileSystemWriter(folder), no_dist=alone)
-        except dcp.CheckpointException as error:  # no Exception, and a page of tracebacks
+            save(dict(tensors), storage_writer=FileSystemWriter(folder), no_dist=alone)
+        except CheckpointException as error:  # no Exception, and a page of tracebacks
             rank, (reason, _) = next(iter(error.failures.items()))
             if not isinstance(reason, Exception):  # Ctrl-C
                 raise reason from None
@@ -93,10 +95,10 @@ def read_tensors(folder: Path, prefix: str, files: dict[str, Any]) -> dict[str, 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            dcp.load(tensors, storage_reader=_Reader(folder, index), no_dist=True)
-        except dcp.CheckpointException as error:
-            reason, _ = next(iter(error.failures.values()))
-            raise ValueError(f"{folder}: expected a checkpoint's tensors (got {reason})") from None
+            load(tensors, storage_reader=_Reader(folder, index), no_dist=True)
+        except CheckpointException as error:
+            failure, _ = next(iter(error.failures.values()))
+            raise ValueError(f"{folder}: expected a checkpoint's tensors (got {failure})") from None
     return tensors
 
 

@@ -118,7 +118,7 @@ def fit(
     begun = time.perf_counter() - state.wall_seconds
     while not state.finished:
         row = _train_epoch(model, task, state)
-        state.record(row, better=_better(row, state.best, task.metric, config.monitor))
+        state.record(row, better=better(row, state.best, task.metric, config.monitor))
         state.wall_seconds = time.perf_counter() - begun
         if on_epoch is not None:
             on_epoch(row)
@@ -145,7 +145,8 @@ def _train_epoch(model: nn.Module, task: Task, state: _State) -> dict[str, float
     return {"epoch": state.epoch + 1, "loss": fmean(losses), **evaluate(model, task)}
 
 
-def _better(row: dict[str, float], best: dict[str, float] | None, metric: Metric, monitor: str) -> bool:
+def better(row: dict[str, float], best: dict[str, float] | None, metric: Metric, monitor: str) -> bool:
+    """Whether a row validates better than the best so far, by ``monitor``; NaN is worse than any number."""
     sign = 1 if metric.higher_is_better else -1
 
     def rank(scores: dict[str, float]) -> tuple[float, ...]:

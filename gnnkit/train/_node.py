@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gnnkit.data import Split
-from gnnkit.train._metrics import metric_named
+from gnnkit.train._metrics import Metric, metric_named
 
 
 class NodeClassification:
@@ -55,11 +55,15 @@ class NodeClassification:
 
     def scores(self, model: nn.Module) -> dict[str, float]:
         """Return the metric on the three parts and the validation loss, from one forward pass."""
-        logits, y = model(self.data.x, self.data.edge_index), self.data.y
-        parts = {"train": self.split.train, "valid": self.split.valid, "test": self.split.test}
-        result = {name: self.metric.score(logits[ids], y[ids]) for name, ids in parts.items()}
-        result["valid_loss"] = float(self.metric.loss(logits[self.split.valid], y[self.split.valid]))
-        return result
+        return node_scores(model(self.data.x, self.data.edge_index), self.data.y, self.split, self.metric)
+
+
+def node_scores(logits: Tensor, y: Tensor, split: Split, metric: Metric) -> dict[str, float]:
+    """Return the metric on ``train``, ``valid`` and ``test``, and ``valid_loss``: ``logits [N, C]``, ``y [N]``."""
+    parts = {"train": split.train, "valid": split.valid, "test": split.test}
+    result = {name: metric.score(logits[ids], y[ids]) for name, ids in parts.items()}
+    result["valid_loss"] = float(metric.loss(logits[split.valid], y[split.valid]))
+    return result
 
 
 def _shape(value: object) -> str:

@@ -15,6 +15,7 @@ from gnnkit.data import Split
 from gnnkit.train._config import require
 from gnnkit.train._layerwise import layerwise
 from gnnkit.train._metrics import metric_named
+from gnnkit.train._node import node_scores
 
 if TYPE_CHECKING:
     from gnnkit.data import FeatureStore
@@ -112,10 +113,7 @@ class SampledNodeClassification:
         """Return the metric on the three parts and the validation loss, of the whole graph without sampling."""
         stepwise: Any = model
         logits = layerwise(stepwise, self._scored, self.adj, device=self.device, scratch=self._scratch)  # [N, C]
-        parts = {"train": self.split.train, "valid": self.split.valid, "test": self.split.test}
-        result = {name: self.metric.score(logits[ids], self.y[ids]) for name, ids in parts.items()}
-        result["valid_loss"] = float(self.metric.loss(logits[self.split.valid], self.y[self.split.valid]))
-        return result
+        return node_scores(logits, self.y, self.split, self.metric)
 
 
 class _EvenSteps:
