@@ -79,9 +79,6 @@ def inspect(network: Network, in_channels: int, edge_channels: int | None = None
         if part is not None:
             refuse(part, where)
     for where, layer in hops:
-        wanted = getattr(layer, "edges", network.edges) if isinstance(layer, OneHop) else network.edges
-        if wanted != network.edges:
-            raise ValueError(f"{where}: expected a network with edges={wanted!r} (got {network.edges!r})")
     dtypes = {parameter.dtype for parameter in network.parameters()}
     dtype = torch.float64 if torch.float64 in dtypes else torch.float32
     with torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(devices=[]), _one_thread():

@@ -15,12 +15,16 @@ class HistoricalEmbeddings:
     constants: no gradient goes through them. With ``refresh=1`` the rows of an epoch become the historical ones of
     the next; with R, every R epochs; with None never, so that those of the priming stay.
 
-    Memory: 2 R D' values, and R D' gradients (float32 for 16-bit rows), R rows of D' values.
+    With ``keep=False``, for a graph of one chunk, there is no earlier epoch to read of: only this epoch's rows are
+    there, and gradients begin at zero again once they are taken, so that hops can share the tables.
+
+    Memory: 2 R D' values, R D' with ``keep=False``, and R D' gradients (float32 for 16-bit rows).
 
     Args:
         num_rows: R.
         channels: D'.
         refresh: Epochs between refreshes, or None.
+        keep: Whether there are historical rows.
         dtype: Of the rows.
         device: Where they lie.
 
@@ -46,12 +50,13 @@ class HistoricalEmbeddings:
         channels: int,
         *,
         refresh: int | None = 1,
+        keep: bool = True,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> None:
         check_refresh(refresh)
-        self.refresh = refresh
-        self._rows = torch.zeros(2, num_rows, channels, dtype=dtype, device=device)
+        self.refresh, self.keep = refresh, keep
+        self._rows = torch.zeros(1 + keep, num_rows, channels, dtype=dtype, device=device)
         wide = torch.float32 if dtype.itemsize < 4 else dtype
         self._gradients = torch.zeros(num_rows, channels, dtype=wide, device=device)
         self._slot = 0
@@ -63,8 +68,8 @@ class HistoricalEmbeddings:
 
     @property
     def historical(self) -> Tensor:
-        """``[R, D']`` rows of an earlier epoch."""
-        return self._rows[1 - self._slot]
+        """``[R, D']`` rows of an earlier epoch, none with ``keep=False``."""
+        return self._rows[1 - self._slot] if self.keep else self._rows[0, :0]
 
     @property
     def gradients(self) -> Tensor:
@@ -82,6 +87,8 @@ class HistoricalEmbeddings:
 
     def ids(self, rows: Tensor, fresh: Tensor) -> Tensor:
         """Return where `read` finds rows: this epoch's where ``fresh``, else the historical ones."""
+        if not self.keep:
+            return rows
         slot = torch.where(fresh, self._slot, 1 - self._slot)
         return rows + slot * self._rows.shape[1]
 
@@ -93,6 +100,13 @@ class HistoricalEmbeddings:
         """Add to the gradients of distinct rows. What a historical row is given here, nobody reads."""
         self._gradients.index_add_(0, rows, gradients.to(self._gradients.dtype))
 
+    def take_gradients(self, low: int, high: int, dtype: torch.dtype) -> Tensor:
+        """Return a copy of the gradients of rows."""
+        taken = self._gradients[low:high].to(dtype, copy=True)
+        if not self.keep:
+            self._gradients[low:high] = 0
+        return taken
+
     def end_epoch(self, epoch: int) -> None:
         """Make this epoch's rows the historical ones where a refresh is due after ``epoch`` (counted from 0)."""
         if self.refresh is not None and (epoch + 1) % self.refresh == 0:
@@ -100,7 +114,8 @@ class HistoricalEmbeddings:
 
     def prime(self) -> None:
         """Make the current rows the historical ones, whatever the epoch."""
-        self._slot = 1 - self._slot
+        if self.keep:
+            self._slot = 1 - self._slot
 
     def restore(self, rows: Tensor) -> None:
         """Take historical rows from a checkpoint.

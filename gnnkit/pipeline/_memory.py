@@ -59,7 +59,8 @@ def memory_of(
 ) -> tuple[Memory, ...]:
     """Count the bytes that each rank holds.
 
-    For each hop, tables hold 2 R D' numbers and R D' gradients, with R own and replicated rows. Autograd keeps what
+    For each hop, tables hold 2 R D' numbers and R D' gradients, with R own and replicated rows; with one chunk, R D'
+    of each for all hops of one width together, or for each hop under recomputation. Autograd keeps what
     ``saved`` says of every chunk, or of the largest one under recomputation; the inputs of every chunk stay in both
     cases. Topology is 12 bytes an edge and 8 a row, with the transpose again 12 an edge and 8 for each row that a chunk
     reads, a weight an edge, and ids of 8 bytes. Not counted: Python and libraries, what kernels and `Adjacency` use
@@ -118,7 +119,11 @@ def rank_memory(
     held = share.rows + share.replicas
     wide = max(size, 4)
     shapes = work.shapes[low:high]
-    tables = held * sum(shape.message_channels for shape in shapes) * (2 * size + wide)
+    widths = [shape.message_channels for shape in shapes]
+    if work.num_chunks > 1:
+        tables = held * sum(widths) * (2 * size + wide)
+    else:  # no historical rows; hops of one width share their tables
+        tables = held * sum(widths if recompute else set(widths)) * (size + wide)
     rows, sources, edges = share.rows, share.sources, share.edges
     if recompute:
         rows, sources, edges = share.chunk_rows, share.chunk_sources, share.chunk_edges

@@ -90,7 +90,7 @@ class Network(nn.Module):
             ``"gcn"`` with self-loops and D^-1/2 A D^-1/2 as weights; ``"mean"`` with 1 / in-degree as weights.
 
     Raises:
-        ValueError: There is no layer, ``edges`` is unknown, or ``shares`` without ``first``.
+        ValueError: There is no layer, ``edges`` is unknown or not what a layer reads, or ``shares`` without ``first``.
     """
 
     def __init__(
@@ -109,6 +109,11 @@ class Network(nn.Module):
             raise ValueError(f"edges: expected plain, loops, gcn or mean (got {edges!r})")
         if shares and first is None:
             raise ValueError("shares: expected a first part whose rows are shared (got first=None)")
+        for number, layer in enumerate(layers):
+            reads = getattr(layer, "edges", edges) if isinstance(layer, OneHop) else edges  # adapted layers say it
+            if reads != edges:
+                name = f"layer {number} ({type(layer).__name__})"
+                raise ValueError(f"edges: expected {reads!r}, which {name} reads (got {edges!r})")
         self.first, self.layers, self.last = first, nn.ModuleList(layers), last
         self.shares, self.edges = shares, edges
 
@@ -116,6 +121,8 @@ class Network(nn.Module):
         """Run on a whole graph: ``x [N, F]``, ``edge_index [2, E]`` -> ``[N, C]``."""
         from gnnkit.pipeline._edges import read_edges
 
+        if edge_attr is not None and self.edges in ("loops", "gcn"):
+            raise ValueError(f"edge_attr: expected None, for self-loops have no state (got edges={self.edges!r})")
         adj, edge_weight = read_edges(edge_index, len(x), self.edges, x.dtype)
         x = x if self.first is None else self.first(x)  # [N, D]
         shared = x if self.shares else None

@@ -64,7 +64,7 @@ class _Publish(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *_: Tensor) -> Any:
         ctx.flight.land()
-        return ctx.history.gradients[ctx.low : ctx.high].to(ctx.dtype, copy=True), None, None, None, None
+        return ctx.history.take_gradients(ctx.low, ctx.high, ctx.dtype), None, None, None, None
 
 
 class _Arrive(torch.autograd.Function):

@@ -44,8 +44,8 @@ def trade(
         return send_rows(transport, exchanges, rank_of, history.current, f"rows of {what}", "boundary")
 
     def gradients() -> Wait:
-        table, dtype = history.gradients, history.current.dtype
-        sends = [(rank_of(each.way), table[each.low : each.high].to(dtype, copy=True)) for each in exchanges]
+        dtype = history.current.dtype
+        sends = [(rank_of(each.way), history.take_gradients(each.low, each.high, dtype)) for each in exchanges]
         buffers = [(each, torch.empty_like(history.current[: len(each.give)])) for each in exchanges]
         receives = [(rank_of(each.way), buffer) for each, buffer in buffers]
         handle = transport.exchange(sends, receives, f"gradients of {what}", "boundary_gradients")

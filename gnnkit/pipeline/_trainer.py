@@ -135,10 +135,7 @@ class PipelineTrainer:
         self._keyed = Keyed(seed, self.device)
         dtype = torch.bfloat16 if precision == "bf16" else x.dtype
         self._stage = Stage(network, low, high, self.part, self._keyed, dtype, self.device)
-        for hop in range(low, high):
-            self._stage.histories[hop] = HistoricalEmbeddings(
-                self.part.num_rows, shapes[hop].message_channels, refresh=refresh, dtype=dtype, device=self.device
-            )
+        self._make_histories(low, high, refresh, recompute)
         self._boundary = self._make_boundary(network, low, high, alone)
         self._ranks = [self.transport.rank] if alone else [plan.rank(self.stage_index, w) for w in range(plan.ways)]
         if not alone:
@@ -151,7 +148,7 @@ class PipelineTrainer:
         self._walk = Walk(self._stage, self._boundary, self._features, targets, self._trades, recompute, self._trace)
         own = [parameter for parameter in self._stage.parameters().values() if parameter.requires_grad]
         self.optimizer = optimizer(own) if own else None
-        self._primed = not prime
+        self._primed = not prime or self.part.num_chunks == 1  # one chunk reads nothing of an earlier epoch
 
     # ------------------------------------------------------------------ training
 
@@ -290,6 +287,25 @@ class PipelineTrainer:
         return self._trace.timeline
 
     # ------------------------------------------------------------------ the pieces
+
+    def _make_histories(self, low: int, high: int, refresh: int | None, recompute: bool) -> None:
+        """Make each hop's tables; with one chunk, which leaves nothing for later, hops of one width share them."""
+        keep = self.part.num_chunks > 1
+        made: dict[object, HistoricalEmbeddings] = {}
+        for hop in range(low, high):
+            width = self.shapes[hop].message_channels
+            own = keep or recompute  # what is computed again reads the rows of the first time
+            which = hop if own else f"width {width}"
+            if which not in made:
+                made[which] = HistoricalEmbeddings(
+                    self.part.num_rows,
+                    width,
+                    refresh=refresh,
+                    keep=keep,
+                    dtype=self._stage.dtype,
+                    device=self.device,
+                )
+            self._stage.histories[hop] = made[which]
 
     def _make_boundary(self, network: Network, low: int, high: int, alone: bool) -> Boundary:
         plan, shapes, stage = self.plan, self.shapes, self.stage_index

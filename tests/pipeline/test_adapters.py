@@ -194,18 +194,17 @@ def test_what_cannot_stand_behind_a_dropout_is_refused(make: Callable[[], Any], 
 
 
 def test_a_hop_in_a_network_with_other_edges_is_refused(edge_index: Tensor) -> None:
-    hop = adapt(GCNConv(8, 8))
+    hop, gat = adapt(GCNConv(8, 8)), adapt(GATConv(8, 8))
     with pytest.raises(
         ValueError, match=r"^GCNConv: expected a network with edges='gcn' \(got edges without weights\)$"
     ):
-        Network(None, [hop], None)(rows(8).float(), edge_index)
-    gat = adapt(GATConv(8, 8))
+        hop(rows(8).float(), edge_index)
     with pytest.raises(
         ValueError, match=r"^GATConv: expected a network with edges='loops' \(got edges with weights\)$"
     ):
-        Network(None, [gat], None, edges="gcn")(rows(8).float(), edge_index)
-    with pytest.raises(ValueError, match=r"^layer 0 \(GCNHop\): expected a network with edges='gcn' \(got 'mean'\)$"):
-        inspect(Network(None, [hop], None, edges="mean"), 8)
+        gat(rows(8).float(), edge_index, edge_weight=torch.ones(edge_index.shape[1]))
+    with pytest.raises(ValueError, match=r"^edges: expected 'loops', which layer 1 \(GATHop\) reads \(got 'gcn'\)$"):
+        Network(None, [hop, gat], None, edges="gcn")
     with pytest.raises(ValueError, match=r"GCN2Conv: expected a network with shares=True, .* \(got none\)"):
         Network(None, [adapt(GCN2Conv(8, 0.1))], None, edges="gcn")(rows(8).float(), edge_index)
 

@@ -58,7 +58,8 @@ def distance(oracle: Oracle, trainer: PipelineTrainer, epochs: int = 5, refresh:
         expected = oracle.step(epoch, trainer.plan.order(epoch), RATE, due)
         got = trainer.train_epoch()
         worst = max(worst, abs(got - expected) / abs(expected))
-        rows = {f"{layer}.0": value for layer, value in enumerate(oracle.historical)}
+        one = trainer.plan.num_chunks == 1  # nothing is historical
+        rows = {} if one else {f"{layer}.0": value for layer, value in enumerate(oracle.historical)}
         state = trainer.state()
         nodes = trainer.part.nodes
         pairs = [(state["model"][name], value.detach()) for name, value in oracle.parameters.items()]

@@ -204,3 +204,21 @@ def test_refused_training_nodes_and_plans() -> None:
     normed = Network(nn.BatchNorm1d(FEATURES), list(net.layers), net.last, edges="gcn").double()
     with pytest.raises(ValueError, match="BatchNorm1d"):
         PipelineTrainer(normed, cut, *rest, given["train"], optimizer=adam)
+
+
+def test_one_chunk_keeps_nothing_historical() -> None:
+    """Hops of one width share one table of rows and one of gradients."""
+    one = trainer(deep("gcnii", 0.3), 1)
+    assert len({id(history) for history in one._stage.histories.values()}) == 1
+    assert all(rows.numel() == 0 for rows in one.state()["history"].values())
+    apart = trainer(deep("gcnii", 0.3), 1, recompute=True)
+    assert len({id(history) for history in apart._stage.histories.values()}) == 6
+    assert losses(one) == losses(apart)
+
+
+def test_networks_of_layers_that_read_other_edges() -> None:
+    net = deep("gcn")
+    with pytest.raises(ValueError, match=r"edges: expected 'gcn', which layer 0 \(GCNHop\) reads \(got 'mean'\)"):
+        Network(net.first, list(net.layers), net.last, edges="mean")
+    with pytest.raises(ValueError, match=r"edge_attr: expected None, for self-loops have no state \(got edges='gcn'\)"):
+        net(torch.rand(3, FEATURES).double(), torch.tensor([[0], [1]]), torch.rand(1, 2))
