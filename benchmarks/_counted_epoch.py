@@ -84,9 +84,7 @@ def acknowledged_bytes() -> int:
     """What the kernel has seen arrive of all that this process sent over the TCP connections it has open."""
     total = 0
     for link in Path("/proc/self/fd").iterdir():
-        with suppress(
-            OSError
-        ):  # the listing's own descriptor is gone, and other sockets than TCP's have no such counts
+        with suppress(OSError):  # the listing's own descriptor is gone, and only TCP has such counts
             if stat.S_ISSOCK(link.stat().st_mode):
                 with socket.socket(fileno=os.dup(int(link.name))) as copy:
                     info = copy.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128)

@@ -226,7 +226,7 @@ def judge(rows: Sequence[dict[str, Any]], options: dict[str, Any]) -> Claim:
         result=(
             f"{good} of {len(right)} to the byte, kind by kind, and by the paper's formula; the kernel's count of "
             f"payload differs by at most {most:.2g} %; graph mode sends {mean:.2f}x what a pipeline of "
-            f"{most_processes} processes does on average, {least:.2f}x to {largest:.2f}x with all numbers of processes ({PAPER})"
+            f"{most_processes} processes does on average, {least:.2f}x to {largest:.2f}x of all ({PAPER})"
         ),
         rows=list(rows),
         passed=good == seen == len(right) and all(caught),
