@@ -78,7 +78,6 @@ def inspect(network: Network, in_channels: int, edge_channels: int | None = None
     for where, part in (*ends, *hops):
         if part is not None:
             refuse(part, where)
-    for where, layer in hops:
     dtypes = {parameter.dtype for parameter in network.parameters()}
     dtype = torch.float64 if torch.float64 in dtypes else torch.float32
     with torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(devices=[]), _one_thread():

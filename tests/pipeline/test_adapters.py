@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import DeepGCNLayer, GATConv, GATv2Conv, GCN2Conv, GCNConv, Linear, SAGEConv
 
 from gnnkit import accelerate
-from gnnkit.pipeline import Network, OneHop, inspect
+from gnnkit.pipeline import Network, OneHop
 from gnnkit.pipeline.adapters import adapt
 
 
