@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from gnnkit.pipeline._laws import Laws
-from gnnkit.pipeline._network import Network, OneHop, returns_edges
+from gnnkit.pipeline._network import Network, returns_edges
 from gnnkit.pipeline._probe import Probe
 from gnnkit.pipeline._refused import refuse
 from gnnkit.pipeline._trial import of_hop, of_rows
