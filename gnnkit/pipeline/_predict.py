@@ -255,7 +255,7 @@ def _memory(job: Job, counts: list[int], ways: int, chunks: int, replication: Re
     for count in counts:
         bounds.append((low, low + count))
         low += count
-    none = torch.zeros(1, 1, dtype=torch.int64)  # the counts come in ``share``
+    none = torch.zeros(1, chunks, dtype=torch.int64)  # the counts come in ``share``
     work = Workload(
         tuple(bounds),
         (job.shape,) * job.layers,

@@ -235,6 +235,6 @@ def _assumptions(
         f"float32; an edge reads a whole row from memory, a hop's row-wise parts touch rows {ROW_TOUCHES} times; "
         f"backward the row-wise parts count twice; {hardware.overhead_seconds * 1e6:g} us a hop and chunk for kernels",
         "equal chunks and ways, all hops alike; stages take hops by cost; no priming, no evaluation",
-        "memory: tables of current and historical rows and gradients, in graph mode too, as gnnkit has them; kept "
+        "memory: each hop's tables of current and historical rows and gradients (fewer with one chunk), kept "
         f"activations, inputs, buffers, topology, parameters with Adam; at most {ROOM:.0%} of a GPU's may be used",
     )

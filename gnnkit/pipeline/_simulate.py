@@ -99,6 +99,7 @@ def simulate(
 # What a rank does, one after the other: ("work", seconds), ("send", kind, chunk, what, to, bytes),
 # ("wait", chunk, what, from), ("begin", kind, chunk), ("end",)
 Step = tuple[Any, ...]
+Traded = tuple[list[int], list[int]]  # rows of a chunk that each other way is given, and gives
 
 
 def _walk(work: Workload, costs: Costs, rank: int, order: list[int]) -> Iterator[Step]:
@@ -107,14 +108,16 @@ def _walk(work: Workload, costs: Costs, rank: int, order: list[int]) -> Iterator
     low, _ = work.stages[stage]
     behind, ahead = rank - work.ways, rank + work.ways
     last = stage == work.num_stages - 1
+    gives, takes = work.given[way].t().tolist(), work.given[:, way].t().tolist()  # [K][W]
+    traded = list(zip(gives, takes, strict=True))
     for chunk in order:
         if stage:
             yield "wait", chunk, "activations", behind
-        seconds = costs.forward[rank][chunk]
+        seconds, rows = costs.forward[rank][chunk], traded[chunk]
         yield "begin", "forward", chunk
         yield "work", seconds.first
         for index, parts in enumerate(seconds.hops):
-            yield from _hop(work, parts, rank, way, chunk, low + index)
+            yield from _hop(work, parts, rank, chunk, low + index, rows)
         yield "work", seconds.last
         yield ("end",)
         if not last:
@@ -122,50 +125,47 @@ def _walk(work: Workload, costs: Costs, rank: int, order: list[int]) -> Iterator
     for chunk in reversed(order):
         if not last:
             yield "wait", chunk, "gradients", ahead
-        seconds = costs.backward[rank][chunk]
+        seconds, rows = costs.backward[rank][chunk], traded[chunk]
         yield "begin", "backward", chunk
         yield "work", seconds.last
         for index, parts in reversed(list(enumerate(seconds.hops))):
-            yield from _hop_back(work, parts, rank, way, chunk, low + index)
+            yield from _hop_back(work, parts, rank, chunk, low + index, rows)
         yield "work", seconds.first
         yield ("end",)
         if stage:
             yield "send", "send", chunk, "gradients", behind, work.boundary_bytes(stage - 1, way, chunk)
 
 
-def _hop(work: Workload, parts: HopSeconds, rank: int, way: int, chunk: int, hop: int) -> Iterator[Step]:
-    gives, takes = work.given[way, :, chunk].tolist(), work.given[:, way, chunk].tolist()
+def _hop(work: Workload, parts: HopSeconds, rank: int, chunk: int, hop: int, traded: Traded) -> Iterator[Step]:
+    gives, takes = traded
     yield "work", parts.before
-    yield from _trade(work, rank, way, chunk, (hop, "rows"), gives, hop)
+    yield from _trade(work, rank, chunk, (hop, "rows"), gives)
     yield "work", parts.interior
-    yield from _arrivals(rank, way, chunk, (hop, "rows"), takes)
+    yield from _arrivals(work, rank, chunk, (hop, "rows"), takes)
     yield "work", parts.waiting + parts.after
 
 
-def _hop_back(work: Workload, parts: HopSeconds, rank: int, way: int, chunk: int, hop: int) -> Iterator[Step]:
-    gives, takes = work.given[way, :, chunk].tolist(), work.given[:, way, chunk].tolist()
-    if not work.shapes[hop].message_grad:
-        gives = takes = [0] * work.ways
+def _hop_back(work: Workload, parts: HopSeconds, rank: int, chunk: int, hop: int, traded: Traded) -> Iterator[Step]:
+    gives, takes = traded if work.shapes[hop].message_grad else ([], [])
     yield "work", parts.after + parts.waiting
-    yield from _trade(work, rank, way, chunk, (hop, "gradients"), takes, hop)
+    yield from _trade(work, rank, chunk, (hop, "gradients"), takes)
     yield "work", parts.interior
-    yield from _arrivals(rank, way, chunk, (hop, "gradients"), gives)
+    yield from _arrivals(work, rank, chunk, (hop, "gradients"), gives)
     yield "work", parts.before
 
 
-def _trade(
-    work: Workload, rank: int, way: int, chunk: int, what: tuple[int, str], rows: list[int], hop: int
-) -> Iterator[Step]:
-    row = work.shapes[hop].message_channels * work.itemsize
+def _trade(work: Workload, rank: int, chunk: int, what: tuple[int, str], rows: list[int]) -> Iterator[Step]:
+    first, row = rank - rank % work.ways, work.shapes[what[0]].message_channels * work.itemsize
     for other, count in enumerate(rows):
         if count:
-            yield "send", "boundary", chunk, what, rank - way + other, count * row
+            yield "send", "boundary", chunk, what, first + other, count * row
 
 
-def _arrivals(rank: int, way: int, chunk: int, what: tuple[int, str], rows: list[int]) -> Iterator[Step]:
+def _arrivals(work: Workload, rank: int, chunk: int, what: tuple[int, str], rows: list[int]) -> Iterator[Step]:
+    first = rank - rank % work.ways
     for other, count in enumerate(rows):
         if count:
-            yield "wait", chunk, what, rank - way + other
+            yield "wait", chunk, what, first + other
 
 
 class _Clock:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, get_args
 
 EventKind = Literal["forward", "backward", "send", "wait", "boundary", "update"]
@@ -79,14 +81,21 @@ class Timeline:
         events = sorted((event for part in parts for event in part.events), key=lambda e: (e.rank, e.start_seconds))
         return cls(tuple(events), max(part.epoch_seconds for part in parts))
 
+    @cached_property
+    def _by_rank(self) -> dict[int, tuple[Event, ...]]:
+        found: dict[int, list[Event]] = {}
+        for event in self.events:
+            found.setdefault(event.rank, []).append(event)
+        return {rank: tuple(found[rank]) for rank in sorted(found)}
+
     @property
     def ranks(self) -> tuple[int, ...]:
         """The ranks that have events."""
-        return tuple(sorted({event.rank for event in self.events}))
+        return tuple(self._by_rank)
 
     def of(self, rank: int, *kinds: EventKind) -> tuple[Event, ...]:
         """Give a rank's events of some kinds, or of all."""
-        return tuple(e for e in self.events if e.rank == rank and (not kinds or e.kind in kinds))
+        return tuple(event for event in self._by_rank.get(rank, ()) if not kinds or event.kind in kinds)
 
     def sent_bytes(self, rank: int) -> int:
         """Bytes that a rank sent to other stages and ways, without the parameters' gradients."""
@@ -94,16 +103,22 @@ class Timeline:
 
     def busy_seconds(self, rank: int) -> float:
         """How long a rank computed: forward, backward and update without the waits inside of them."""
-        work = self.of(rank, *COMPUTING)
-        spans = [
-            min(task.end_seconds, wait.end_seconds) - max(task.start_seconds, wait.start_seconds)
-            for task in work
-            for wait in self.of(rank, "wait")
-        ]
-        return sum(task.seconds for task in work) - sum(max(0.0, span) for span in spans)
+        work = sorted(self.of(rank, *COMPUTING), key=_start)  # one after the other
+        inside = 0.0
+        for wait in self.of(rank, "wait"):
+            at = max(bisect_right(work, wait.start_seconds, key=_start) - 1, 0)
+            while at < len(work) and work[at].start_seconds < wait.end_seconds:
+                span = min(work[at].end_seconds, wait.end_seconds) - max(work[at].start_seconds, wait.start_seconds)
+                inside += max(0.0, span)
+                at += 1
+        return sum(task.seconds for task in work) - inside
 
     @property
     def bubble_fraction(self) -> float:
         """The share of the ranks' time in which they did not compute."""
         total = self.epoch_seconds * len(self.ranks)
         return 1.0 - sum(self.busy_seconds(rank) for rank in self.ranks) / total if total else 0.0
+
+
+def _start(event: Event) -> float:
+    return event.start_seconds

@@ -167,7 +167,7 @@ def test_where_memory_is_short_activations_are_computed_twice() -> None:
     [
         (PRODUCTS, 1, A100, "nothing to split"),
         (replace(PRODUCTS, layers=1), 8, A100, "not predicted to help: one layer"),
-        (PRODUCTS, 8, A100, "does not fit into memory"),
+        (replace(PRODUCTS, model="sage"), 8, A100, "does not fit into memory"),
         (PRODUCTS, 64, replace(A100, memory_bytes=1e15), "times faster than graph mode"),
         (PAPERS, 8, A100, "No split is predicted to fit"),
         (replace(PAPERS, layers=4), 1024, A100, "not predicted to help: 4 layers are too few"),
