@@ -47,7 +47,8 @@ def test_a_rank_is_compared_with_three_formulas(claim: ModuleType) -> None:
         ((114, 88), 4, True),  # formulas 12 % below and 14 % above
         ((118, 100), 4, False),
         ((100, 86), 4, False),
-        ((100, 100), 1, True),  # of one chunk all activations are kept either way
+        ((100, 100), 1, True),
+        ((100, 86), 1, False),
     ],
 )
 def test_every_rank_has_to_be_near(claim: ModuleType, peaks: Any, chunks: int, passed: bool) -> None:
@@ -57,3 +58,9 @@ def test_every_rank_has_to_be_near(claim: ModuleType, peaks: Any, chunks: int, p
 @pytest.mark.parametrize("control", ["without_tables_off_percent", "other_activations_off_percent"])
 def test_a_control_that_comes_near_fails_the_claim(claim: ModuleType, control: str) -> None:
     assert not claim.judge([row(claim, 100), row(claim, 100) | {control: -14.0}], claim.Size(1, 1, 1, 1)).passed
+
+
+@pytest.mark.parametrize("control", ["without_tables_off_percent", "other_activations_off_percent"])
+def test_one_chunk_has_no_historical_rows_and_keeps_all(claim: ModuleType, control: str) -> None:
+    rows = [row(claim, 100), row(claim, 100, chunks=1) | {control: 0.0}]
+    assert claim.judge(rows, claim.Size(1, 1, 1, 1)).passed
