@@ -122,6 +122,14 @@ def test_tables_topology_and_optimiser_are_those_that_a_trainer_holds(ways: int)
         assert memory[0].topology == pytest.approx(topology, rel=0.05)
 
 
+@pytest.mark.parametrize("recompute", [False, True])
+def test_one_chunk_has_the_tables_that_a_trainer_holds(recompute: bool) -> None:
+    trainer, work, _ = trained("gcn", recompute, chunks=1)
+    histories = trainer._stage.histories.values()
+    held = {t.data_ptr(): t.nbytes for history in histories for t in (history._rows, history._gradients)}
+    assert memory_of(work, recompute=recompute)[0].tables == sum(held.values())
+
+
 def test_stages_share_the_tables_and_recomputing_keeps_inputs_and_one_chunk() -> None:
     shapes = hops(6)
     work = Workload.of(random_plan(90, [2, 4], 1, 3), random_graph(90), shapes, first_channels=8)

@@ -111,7 +111,7 @@ def test_memory_is_that_of_an_even_plan() -> None:
     assert guess == max(exact, key=lambda memory: memory.total)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.integers(2, 2000), st.floats(0.5, 200.0), st.floats(0.05, 1.0))
 def test_replicas_are_those_of_a_random_cut_times_the_quality(ways: int, degree: float, quality: float) -> None:
     guess = replication_model(degree, quality=quality)

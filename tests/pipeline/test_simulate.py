@@ -53,7 +53,7 @@ def links(seed: int) -> Hardware:
     return Hardware(link_bytes_per_second=10 ** float(torch.rand((), generator=draw) * 3 + 1), latency_seconds=0.01)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(cuts, st.integers(0, 10**6))
 def test_no_epoch_is_shorter_than_its_busiest_rank_or_a_chunks_whole_way(
     cut: tuple[list[int], int, int], seed: int
@@ -78,7 +78,7 @@ def test_no_epoch_is_shorter_than_its_busiest_rank_or_a_chunks_whole_way(
     assert 0 <= found.bubble_fraction < 1
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(cuts, st.integers(0, 10**6), st.booleans())
 def test_bytes_on_the_timeline_are_those_counted(cut: tuple[list[int], int, int], seed: int, grad: bool) -> None:
     work = make(cut, seed, grad)
@@ -91,7 +91,7 @@ def test_bytes_on_the_timeline_are_those_counted(cut: tuple[list[int], int, int]
     assert kinds["boundary"] == found.volume.boundary + found.volume.boundary_gradients
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(cuts, st.integers(0, 10**6))
 def test_a_faster_link_and_less_latency_never_cost_time(cut: tuple[list[int], int, int], seed: int) -> None:
     work = make(cut, seed)
@@ -104,7 +104,7 @@ def test_a_faster_link_and_less_latency_never_cost_time(cut: tuple[list[int], in
     assert simulate(work, Hardware(), costs).epoch_seconds <= times[-1] + 1e-9
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(st.integers(1, 5), st.integers(1, 3), st.permutations(range(4)), st.integers(0, 10**6))
 def test_equal_passes_on_infinite_links_take_what_the_schedule_says(
     stages: int, ways: int, order: list[int], seed: int

@@ -21,7 +21,7 @@ def pairs(adj: Adjacency, way: torch.Tensor) -> set[tuple[int, int]]:
     return {(src, int(way[dst])) for src, dst in ends if way[src] != way[dst]}
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 4), st.lists(st.integers(1, 3), min_size=1, max_size=3))
 def test_bytes_are_those_counted_message_by_message(seed: int, ways: int, chunks: int, stages: list[int]) -> None:
     adj, cut = random_graph(seed=seed), random_plan(30, stages, ways, chunks, seed)
@@ -38,7 +38,7 @@ def test_bytes_are_those_counted_message_by_message(seed: int, ways: int, chunks
     assert rows == replicas(adj, cut.way, ways)
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 4), st.booleans())
 def test_equal_widths_give_the_papers_formula(seed: int, ways: int, stages: int, shares: bool) -> None:
     adj, cut = random_graph(seed=seed), random_plan(30, [2] * stages, ways, 3, seed)
