@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from gnnkit.pipeline._launch import all_gather
 
 if TYPE_CHECKING:
     from gnnkit.pipeline._trainer import PipelineTrainer
+    from gnnkit.pipeline._transport import Transport
 
 _NAME = re.compile(r"checkpoint-(\d{6,})")
 _SCRATCH, _OLD = ".checkpoint.writing", ".checkpoint.removing"
@@ -92,6 +95,7 @@ class Checkpoints:
         Raises:
             ValueError: `restore` has not been called, so that an earlier run's checkpoints might be lost unseen.
             OSError: A process could not write its part.
+            PeerError: A process is gone.
         """
         if not self._looked:
             raise ValueError("save: expected restore() before it, which looks for an earlier checkpoint (got none)")
@@ -103,10 +107,11 @@ class Checkpoints:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._sweep()
         transport.barrier()  # nobody writes what is being removed; and who is gone is named here
-        files.write_tensors(scratch, tensors, alone=transport.world_size == 1)
-        about["network"] = self._network()
-        about["files"] = {path.name: files.checksum(path) for path in scratch.glob(f"__{transport.rank}_*")}
-        everybody = all_gather(about)
+        with _named(transport):
+            files.write_tensors(scratch, tensors, alone=transport.world_size == 1)
+            about["network"] = self._network()
+            about["files"] = {path.name: files.checksum(path) for path in scratch.glob(f"__{transport.rank}_*")}
+            everybody = all_gather(about)
         if transport.rank == 0:
             self._publish(scratch, {**self._identity(), "notes": notes or {}, "ranks": everybody})
 
@@ -135,7 +140,8 @@ class Checkpoints:
             state = self._read(self.folder / name, manifest)
         except (ValueError, OSError) as problem:
             error = problem
-        failures = all_gather(None if error is None else str(error))
+        with _named(transport):
+            failures = all_gather(None if error is None else str(error))
         for said in failures:  # all ranks refuse alike
             if said is not None:
                 raise ValueError(said) from error
@@ -192,6 +198,16 @@ class Checkpoints:
     def _network(self) -> dict[str, str]:
         """The parameters of this rank's stage, in words."""
         return {name: f"{p.dtype} {list(p.shape)}" for name, p in self.trainer.parameters().items()}
+
+
+@contextmanager
+def _named(transport: Transport) -> Iterator[None]:
+    """Say who is gone where torch.distributed's own messages do not."""
+    try:
+        yield
+    except RuntimeError:
+        transport.barrier()
+        raise
 
 
 def _compare(path: Path, what: str, stored: Any, expected: Any) -> None:
