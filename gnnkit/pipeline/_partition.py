@@ -34,7 +34,7 @@ def partition(
     computers has 2.5 times the mean number of edges, and all others would wait for it.
 
     No part works more than 1.03 times the mean, or else than the mean and its lightest node, unless ``least`` makes it.
-    The same arguments give the same parts.
+    The same arguments give the same parts. The cut needs the graph in memory, about 200 bytes an edge.
 
     Args:
         adj: A graph that is not bipartite. For the cut, edges count in both directions, loops and repeats not.
@@ -63,11 +63,11 @@ def partition(
     num_nodes = adj.num_nodes
     if method not in ("auto", "metis", "builtin"):
         raise ValueError(f"method: expected auto, metis or builtin (got {method!r})")
-    if seed < 0:
-        raise ValueError(f"seed: expected a number from 0 (got {seed})")
-    if parts < 1 or least < 1 or parts * least > num_nodes:
+    for name, number, lowest in (("parts", parts, 1), ("least", least, 1), ("seed", seed, 0)):
+        whole(name, number, lowest)
+    if parts * least > num_nodes:
         got = f"parts={parts}, least={least}"
-        raise ValueError(f"parts: expected at least 1, of at least 1 of the {num_nodes} nodes each (got {got})")
+        raise ValueError(f"parts: expected that many times least nodes among {num_nodes} (got {got})")
     amount = node_work(adj) if work is None else work
     if amount.dtype != torch.int64 or list(amount.shape) != [num_nodes] or int(amount.min()) < 1:
         got = f"{list(amount.shape)} {amount.dtype}"
@@ -79,6 +79,12 @@ def partition(
     load = amount.cpu().numpy()
     part = (_metis if method == "metis" else cut)(_undirected(adj), load, parts, seed)
     return torch.from_numpy(_even(part, load, parts, least))
+
+
+def whole(name: str, number: int, lowest: int) -> None:
+    """Refuse what is no whole number from ``lowest``."""
+    if not isinstance(number, int) or number < lowest:
+        raise ValueError(f"{name}: expected a whole number from {lowest} (got {number!r})")
 
 
 def node_work(adj: Adjacency) -> Tensor:

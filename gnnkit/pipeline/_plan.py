@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gnnkit.adjacency import Adjacency
 from gnnkit.pipeline._keys import key
-from gnnkit.pipeline._partition import node_work, partition
+from gnnkit.pipeline._partition import node_work, partition, whole
 from gnnkit.pipeline._stages import split_layers
 
 Partitioner = Literal["auto", "metis", "builtin"] | Tensor
@@ -61,7 +61,7 @@ class Plan:
         ):
             expected = "runs of at least one layer, each from where the one before ends, the first from 0"
             raise ValueError(f"stages: expected {expected} (got {self.stages})")
-        _whole("seed", self.seed, 0)
+        whole("seed", self.seed, 0)
         for name, ids in (("way", self.way), ("chunk", self.chunk)):
             if not isinstance(ids, Tensor) or ids.dim() != 1 or ids.dtype != torch.int64 or ids.device.type != "cpu":
                 got = f"{list(ids.shape)} {ids.dtype} on {ids.device}" if isinstance(ids, Tensor) else repr(ids)
@@ -189,13 +189,13 @@ def plan(
     """
     num_nodes = adj.num_nodes
     if isinstance(layers, int):
-        _whole("layers", layers, 1)
+        whole("layers", layers, 1)
         layers = [1.0] * layers
     bounds = split_layers(layers, stages, ends)
     if chunks is None:
         chunks = 1 if stages == 1 else 4 * stages
     for name, number, least in (("chunks", chunks, 1), ("ways", ways, 1), ("seed", seed, 0)):
-        _whole(name, number, least)
+        whole(name, number, least)
     if chunks * ways > num_nodes:
         raise ValueError(
             f"chunks: expected at most as many cells as the {num_nodes} nodes (got {ways} ways of {chunks} chunks)"
@@ -203,6 +203,7 @@ def plan(
     if isinstance(partitioner, Tensor):
         cells = _given_cells(partitioner, num_nodes, ways, chunks)
     else:
+        adj = adj.to("cpu")
         work = node_work(adj)
         way = partition(adj, ways, partitioner, seed, work=work, least=chunks)
         cells = way * chunks
@@ -210,11 +211,6 @@ def plan(
             own = (way == number).nonzero().flatten()
             cells[own] += partition(_inside(adj, own), chunks, partitioner, seed, work=work[own])
     return Plan(bounds, cells // chunks, cells % chunks, seed, shuffle)
-
-
-def _whole(name: str, number: int, least: int) -> None:
-    if not isinstance(number, int) or number < least:
-        raise ValueError(f"{name}: expected a whole number from {least} (got {number!r})")
 
 
 def _given_cells(cells: Tensor, num_nodes: int, ways: int, chunks: int) -> Tensor:

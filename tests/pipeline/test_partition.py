@@ -174,9 +174,11 @@ def test_with_pymetis_auto_is_metis() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"parts": 0}, r"parts: .* \(got parts=0, least=1\)"),
-        ({"parts": 26}, r"parts: .* of the 25 nodes each \(got parts=26, least=1\)"),
-        ({"parts": 5, "least": 6}, r"parts: .* of the 25 nodes each \(got parts=5, least=6\)"),
+        ({"parts": 0}, r"parts: expected a whole number from 1 \(got 0\)"),
+        ({"parts": 2.0}, r"parts: expected a whole number from 1 \(got 2.0\)"),
+        ({"parts": 26}, r"parts: .* nodes among 25 \(got parts=26, least=1\)"),
+        ({"least": 0}, r"least: expected a whole number from 1 \(got 0\)"),
+        ({"parts": 5, "least": 6}, r"parts: .* nodes among 25 \(got parts=5, least=6\)"),
         ({"method": "scotch"}, r"method: expected auto, metis or builtin \(got 'scotch'\)"),
         ({"seed": -1}, r"seed: .* \(got -1\)"),
         ({"work": torch.ones(24, dtype=torch.int64)}, r"work: .* \(got \[24\] torch.int64\)"),
