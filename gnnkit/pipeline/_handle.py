@@ -25,7 +25,7 @@ class Handle:
 
     def __init__(self, finish: Callable[[], object]) -> None:
         self._finish: Callable[[], object] | None = finish
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
 
     def wait(self) -> Tensor | None:
         """Wait until the message is complete. Waiting again gives the same.
@@ -37,7 +37,7 @@ class Handle:
             finish, self._finish = self._finish, None
             try:
                 finish()
-            except Exception as error:
+            except BaseException as error:  # Ctrl-C too: it is not complete
                 self._error = error
         if self._error is not None:
             raise self._error

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from typing import Any
-
-import torch.distributed as dist
+from collections.abc import Callable
 
 from gnnkit.pipeline._staging import uses_nccl
 
@@ -43,21 +41,25 @@ def sleep_until(moment: float) -> None:
         time.sleep(seconds)
 
 
-def slow_link(bytes_per_second: float | None, world_size: int, group: Any) -> Link | None:
-    """Make this rank's link, None where links are as fast as they are; every rank of the group calls it.
+def slow_link(bytes_per_second: float | None, tell: Callable[[str], list[str]], backends: str) -> Link | None:
+    """Make this rank's link, None where links are as fast as they are.
+
+    Args:
+        bytes_per_second: What this rank was asked for.
+        tell: Tells all ranks something and gives what each has said, see `Together.tell`.
+        backends: See `host_staged`.
 
     Raises:
         ValueError: Speeds differ, or they are slowed and ranks are on several hosts or use NCCL.
     """
-    found: list[Any] = [None] * world_size
-    dist.all_gather_object(found, (platform.node(), bytes_per_second), group=group)
-    hosts, speeds = ({each[place] for each in found} for place in (0, 1))
-    if len(speeds) > 1:
-        raise ValueError(f"bytes_per_second: expected the same on every rank (got {[each[1] for each in found]})")
+    said = [each.split(" ", 1) for each in tell(f"{bytes_per_second} {platform.node()}")]
+    speeds, hosts = [speed for speed, _ in said], {host for _, host in said}
+    if len(set(speeds)) > 1:
+        raise ValueError(f"bytes_per_second: expected the same on every rank (got {', '.join(speeds)})")
     if bytes_per_second is None:
         return None
     if len(hosts) > 1:
         raise ValueError(f"bytes_per_second: expected all ranks on one host (got {', '.join(sorted(hosts))})")
-    if uses_nccl(backends := dist.get_backend_config()):
+    if uses_nccl(backends):
         raise ValueError(f"bytes_per_second: expected the backend gloo (got {backends})")
     return Link(bytes_per_second)

@@ -41,6 +41,7 @@ class Together:
         self.nccl = uses_nccl(backends)
         self._device = torch.device("cpu" if "cpu:" in backends else f"cuda:{torch.cuda.current_device()}")
         self._groups: dict[tuple[int, ...], Any] = {}
+        self._mine: list[Any] = []
         self.everybody = self._groups[self._everybody] = self.new_group(self._everybody)
 
     def new_group(self, ranks: Sequence[int]) -> Any:
@@ -53,6 +54,8 @@ class Together:
         except RuntimeError as error:
             said = self._failed("groups", self._everybody, "the making of groups", f" ({error})")
             raise self._patience.give_up(said) from error
+        if self._rank in ranks:
+            self._mine.append(group)
         if self.nccl and self._rank in ranks:
             dist.all_reduce(torch.zeros(1, device="cuda"), group=group)  # connects now, while all are here
         return group
@@ -81,6 +84,12 @@ class Together:
             self._device.type == "cuda",
         )
 
+    def tell(self, said: str) -> list[str]:
+        """Tell all ranks something, once; give what each has said."""
+        self._store.set(f"said/{self._rank}", said)
+        self.barrier()
+        return [self._store.get(f"said/{rank}").decode() for rank in self._everybody]
+
     def broadcast(self, obj: Any, source: int) -> tuple[Any, int]:
         """Give everybody the source's object, pickled; and how many bytes this rank gave."""
         mine = self._rank == source
@@ -96,9 +105,8 @@ class Together:
 
     def close(self) -> None:
         """Leave the groups."""
-        for group in self._groups.values():
-            if group is not dist.GroupMember.NON_GROUP_MEMBER:
-                dist.destroy_process_group(group)
+        while self._mine:
+            dist.destroy_process_group(self._mine.pop())
         self._groups.clear()
 
     def _broadcast(self, tensor: Tensor, source: int) -> None:

@@ -87,7 +87,7 @@ class Transport:
 
         # groups of our own: messages of the rest of the program cannot be taken for ours
         self._together = Together(patience, name)
-        self._link = slow_link(bytes_per_second, self.world_size, self._together.everybody)
+        self._link = slow_link(bytes_per_second, self._together.tell, self._backends)
         self._mail = Mail(patience, name, self._together, self._link)
 
     def send(self, tensor: Tensor, to: int, what: str, kind: str) -> Handle:
@@ -157,6 +157,9 @@ class Transport:
             PeerError: A rank did not come.
         """
         self._check(kind, [])
+        if self.rank not in ranks or not set(ranks) <= set(range(self.world_size)):
+            said = f"ranks: expected some of {self.world_size}, {self.rank} among them"
+            raise ValueError(f"{said} (got {list(ranks)})")
         by_dtype: dict[torch.dtype, list[Tensor]] = {}
         for tensor in tensors if len(ranks) > 1 else ():
             by_dtype.setdefault(tensor.dtype, []).append(tensor.detach())

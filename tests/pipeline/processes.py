@@ -49,6 +49,7 @@ def run_ranks(
             pickle.dumps((sys.path, inspect.getfile(target), target.__name__, world_size, args, seconds, group))
         )
         said = [Path(folder, f"said{rank}") for rank in range(world_size)]
+        results = [Path(folder, f"result{rank}") for rank in range(world_size)]
         processes = [_start(job, rank, said[rank]) for rank in range(world_size)]
         try:
             late = _wait(processes, time.monotonic() + seconds, dying)
@@ -59,10 +60,9 @@ def run_ranks(
         wrong = [
             f"rank {rank} {'was killed: late' if rank in late else 'failed'}\n{said[rank].read_text(errors='replace')}"
             for rank, process in enumerate(processes)
-            if rank not in dying and (rank in late or process.returncode != 0)
+            if rank not in dying and (rank in late or process.returncode != 0 or not results[rank].exists())
         ]
         assert not wrong, "\n".join(wrong)
-        results = [Path(folder, f"result{rank}") for rank in range(world_size)]
         return [pickle.loads(result.read_bytes()) if result.exists() else None for result in results]
 
 

@@ -108,8 +108,8 @@ def all_together(rank: int, world_size: int) -> dict[str, int]:
     transport.all_reduce([c], [rank], "parameters")
     transport.all_reduce([c], range(world_size), "control")
     assert c.tolist() == [12, 12]
-    with pytest.raises(ValueError, match=re.escape("expected a group that was made by groups() (got [0, 1, 2])")):
-        transport.all_reduce([c], [0, 1, 2], "control")
+    with pytest.raises(ValueError, match=re.escape("expected a group that was made by groups() (got [0, 1, 2, 3, 3])")):
+        transport.all_reduce([c], [0, 1, 2, 3, 3], "control")
     assert transport.broadcast_object({"rank": rank}, 2) == {"rank": 2}
     transport.barrier()
     transport.close()
@@ -148,6 +148,11 @@ def test_what_is_refused() -> None:
             transport.receive(rows, rank, "rows", "activations")
     with pytest.raises(ValueError, match=r"kind: expected one of activations, .*control \(got 'activation'\)"):
         transport.exchange([], [], "rows", "activation")
+    for ranks in ([0, 1], [1], []):
+        with pytest.raises(
+            ValueError, match=rf"ranks: expected some of 1, 0 among them \(got {re.escape(str(ranks))}\)"
+        ):
+            transport.all_reduce([rows], ranks, "parameters")
     for name in ("timeout_seconds", "bytes_per_second"):
         with pytest.raises(ValueError, match=rf"{name}: expected a positive number \(got 0\)"):
             Transport(**{name: 0})

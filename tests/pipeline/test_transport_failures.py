@@ -152,15 +152,16 @@ def test_works_that_do_not_block_are_polled() -> None:
     assert not work.waited
 
 
-def test_a_failed_wait_fails_again() -> None:
+@pytest.mark.parametrize("error", [PeerError, KeyboardInterrupt])
+def test_a_failed_wait_fails_again(error: type[BaseException]) -> None:
     calls = []
 
     def fail() -> None:
         calls.append(1)
-        raise PeerError("gone")
+        raise error("gone")
 
     handle = Handle(fail)
     for _ in range(2):
-        with pytest.raises(PeerError, match="gone"):
+        with pytest.raises(error, match="gone"):
             handle.wait()
     assert calls == [1]
