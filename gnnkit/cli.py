@@ -197,7 +197,7 @@ def main(arguments: list[str] | None = None) -> None:
         if usage is not None:
             if not usage():  # without a command typer has printed the help
                 sys.exit(getattr(error, "exit_code", 2))
-            _fail(usage(), getattr(error, "exit_code", 2))
+            _fail(usage(), getattr(error, "exit_code", 2), alike=True)
         expected = isinstance(error, ValueError | OSError | ImportError | FloatingPointError)
         kind = "" if expected else f"unexpected {type(error).__name__} (--debug shows where): "
         _fail(kind + str(error), 1)
@@ -206,9 +206,12 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code or 0)
 
 
-def _fail(message: str, code: int) -> None:
-    rank = f"rank {os.environ['RANK']}: " if int(os.environ.get("WORLD_SIZE", "1")) > 1 else ""  # under torchrun
-    print(f"gnnkit: {rank}{' '.join(message.split())}", file=sys.stderr)
+def _fail(message: str, code: int, alike: bool = False) -> None:
+    """Print and exit; what all processes of torchrun say alike is said by rank 0."""
+    under_torchrun = "TORCHELASTIC_RUN_ID" in os.environ and os.environ["WORLD_SIZE"] != "1"
+    if not (alike and under_torchrun and os.environ["RANK"] != "0"):
+        rank = f"rank {os.environ['RANK']}: " if under_torchrun and not alike else ""
+        print(f"gnnkit: {rank}{' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)
 
 

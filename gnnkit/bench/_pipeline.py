@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -84,7 +85,12 @@ def run_pipeline(
 
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0 or max(seeds) >= 2**32:
         raise ValueError(f"seeds: expected distinct numbers >= 0, at least one, below 2^32 (got {list(seeds)})")
-    config = pipeline_config(dataset, model, root, overrides, torchrun_processes())
+    try:
+        config = pipeline_config(dataset, model, root, overrides, torchrun_processes())
+    except ValueError as error:
+        if os.environ.get("RANK", "0") != "0":  # all say the same: rank 0 says it
+            raise SystemExit(1) from error
+        raise
     target = provenance.resolve_device(device)
     process = config.process
     with launched(target, threads=process.threads, timeout_seconds=process.timeout_seconds) as here:

@@ -134,12 +134,15 @@ class Checkpoints:
         self._looked = True
         if name is None:
             return None
-        state, manifest, error = None, {}, None
+        state, manifest = None, {}
+        error: Exception | None = None
         try:
             manifest = files.read_manifest(self.folder / name)
             state = self._read(self.folder / name, manifest)
         except (ValueError, OSError) as problem:
             error = problem
+        except Exception as problem:  # a stranger's manifest may hold anything
+            error = ValueError(f"{self.folder / name}: expected a checkpoint (got {type(problem).__name__}: {problem})")
         with _named(transport):
             failures = all_gather(None if error is None else str(error))
         for said in failures:  # all ranks refuse alike

@@ -119,12 +119,18 @@ def test_what_does_not_fit_is_refused_before_anything_is_loaded(
     assert not list(folder.iterdir())
 
 
-def test_a_number_of_processes_that_does_not_fit_is_refused(gnnkit_: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "3")
-    monkeypatch.setenv("RANK", "0")
+def test_a_number_of_processes_that_does_not_fit_is_refused_once(
+    gnnkit_: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "3", "RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
     said = gnnkit_.fails(*SMALL, "--stages", "2")
     expected = "processes: expected 2, for 2 stages of 1 ways, or one that executes all (got 3)"
     assert said == f"rank 0: {expected}; start torchrun with --nproc-per-node 2"
+    assert "No such option: --stage" in gnnkit_.fails(*SMALL, "--stage", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert gnnkit_.run((*SMALL, "--stages", "2")) == (1, "", "")
+    assert gnnkit_.run((*SMALL, "--stage", "2")) == (2, "", "")
 
 
 def test_the_module_is_the_command(gnnkit_: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

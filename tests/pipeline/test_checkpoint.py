@@ -251,6 +251,13 @@ def test_a_strangers_checkpoint_runs_no_code(tmp_path: Path, monkeypatch: pytest
     assert (tmp_path / "evil").exists()  # it would have
 
 
+def test_a_manifest_that_holds_something_else_is_refused(tmp_path: Path) -> None:
+    saved(tmp_path)
+    rewritten(tmp_path / "checkpoint-000001", lambda content: content.pop("ranks"))
+    with pytest.raises(ValueError, match=r"checkpoint-000001: expected a checkpoint \(got KeyError: 'ranks'\)"):
+        checkpoints(tmp_path, Steps()).restore()
+
+
 def test_an_index_that_points_elsewhere_is_refused(tmp_path: Path) -> None:
     saved(tmp_path)
     rewritten(tmp_path / "checkpoint-000001", lambda content: content["ranks"][0].update(files={}))
