@@ -204,12 +204,15 @@ def row_edges(problem: Problem) -> float:
 
 def middle_seconds(run: Callable[[], object], times: int) -> float:
     """Median seconds, after a first run that compiles."""
-    took = []
-    for _ in range(times + 1):
-        start = time.monotonic()
-        run()
-        took.append(time.monotonic() - start)
-    return statistics.median(took[1:])
+    run()
+    return statistics.median(timed(run) for _ in range(times))
+
+
+def timed(run: Callable[[], object]) -> float:
+    """Seconds of a call."""
+    start = time.monotonic()
+    run()
+    return time.monotonic() - start
 
 
 def be_rank(
@@ -217,15 +220,18 @@ def be_rank(
 ) -> None:
     """One of the processes that train together.
 
-    ``("epoch", mode, bytes a second, overlapped)`` -> seconds, events, bytes and the epoch; ``("ping",)`` -> seconds of
-    a message without bytes, and bytes a second of a large one.
+    ``("epoch", mode, bytes a second, overlapped)`` -> seconds, events, bytes and the epoch; ``("computes", mode)`` ->
+    see `computes`; ``("plain",)`` -> seconds of an epoch of the whole plain network; ``("ping",)`` -> seconds of a
+    message without bytes, and bytes a second of a large one.
     """
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world_size)
     problem = Problem(edges_a_row)
     trainers = {mode: problem.trainer(problem.plan(mode), Transport(timeout_seconds=300)) for mode in modes}
+    transport = trainers[modes[0]].transport
+    there = (rank + 1) % world_size
 
-    def epoch(mode: str, speed: float | None, overlapped: bool = True) -> tuple[float, Any, dict[str, int], int]:
+    def epoch(mode: str, speed: float | None, overlapped: bool) -> tuple[float, Any, dict[str, int], int]:
         trainer = trainers[mode]
         transport = trainer.transport
         transport._link = transport._mail._link = None if speed is None else Link(speed)
@@ -246,45 +252,45 @@ def be_rank(
         sent = {kind: count - before[kind] for kind, count in transport.sent_bytes.items()}
         return seconds, trainer.timeline, sent, trainer.epoch - 1
 
-    transport = trainers[modes[0]].transport
-    there = (rank + 1) % world_size
-
-    def seconds(size: int) -> float:
+    def exchange(size: int) -> float:
         out, back = torch.zeros(size, dtype=torch.uint8), torch.zeros(size, dtype=torch.uint8)
         return middle_seconds(lambda: transport.exchange([(there, out)], [(there, back)], "ping", "control").wait(), 20)
 
     def ping() -> tuple[float, float]:
-        small, large = seconds(8), seconds(PING_BYTES)
+        small, large = exchange(8), exchange(PING_BYTES)
         return small, PING_BYTES / max(large - small, 1e-9)
 
-    serve(pipe, lambda what, *arguments: epoch(*arguments) if what == "epoch" else ping())
+    @cache
+    def without_peers(mode: str) -> Callable[[], dict[str, Any]]:
+        run = computes(problem, mode, rank)
+        run()  # fills the historical rows, and compiles
+        return run
+
+    plain = cache(problem.plain)
+    runs: dict[str, Callable[..., Any]] = {
+        "epoch": epoch,
+        "computes": lambda mode: without_peers(mode)(),
+        "plain": lambda: timed(plain()),
+        "ping": ping,
+    }
+    serve(pipe, lambda what, *arguments: runs[what](*arguments))
 
 
 def be_alone(pipe: Connection) -> None:
     """The process without peers.
 
-    ``("row edges",)`` -> see `row_edges`; ``("plain" | "trainer", threads)`` -> seconds of an epoch; ``("rank", mode,
-    rank)`` -> see `computes`.
+    ``("row edges",)`` -> see `row_edges`; ``("plain" | "trainer", threads)`` -> seconds of an epoch.
     """
     torch.set_num_threads(1)
     problem = Problem()
-    problem.row_edges = row_edges(problem)
     whole = problem.trainer(plan(problem.adj(), LAYERS, chunks=1))
     epochs: dict[str, Callable[[], object]] = {"plain": problem.plain(), "trainer": whole.train_epoch}
-    ranks: dict[tuple[str, int], Callable[[], object]] = {}
 
-    def run(what: str, *arguments: Any) -> Any:
+    def run(what: str, *threads: int) -> float:
         if what == "row edges":
-            return problem.row_edges
-        if what == "rank":
-            if arguments not in ranks:
-                ranks[arguments] = computes(problem, *arguments)
-                ranks[arguments]()  # fills the historical rows, and compiles
-            return ranks[arguments]()
-        torch.set_num_threads(*arguments)
-        start = time.monotonic()
-        epochs[what]()
-        seconds = time.monotonic() - start
+            return row_edges(problem)
+        torch.set_num_threads(*threads)
+        seconds = timed(epochs[what])
         torch.set_num_threads(1)
         return seconds
 

@@ -137,6 +137,7 @@ def test_each_threshold_and_control_can_fail(claim: ModuleType, wrong: dict[str,
         rows = rows_of(1.2, 1.0, 4e7)
         rows[0]["graph_predicted_s"] = given.get("graph_predicted_s", 1.0)
         took = {("plain", 1): [given.get("plain", 1.7)], ("plain", 2): [1.0], ("trainer", 1): [1.8]}
+        took["plain twice", 1] = [1.9]
         took["waiting", 3e8] = [given.get("waiting", 1.4)]
         said = {"mode": "hybrid of 4", "order": True, "equal": True, "other_order": False}
         said |= {key: value for key, value in given.items() if key in said}
