@@ -160,6 +160,22 @@ def test_ways_add_up_their_gradients_in_a_ring() -> None:
     assert found == [pytest.approx((before + 4 * 2.0, before + 4 * 2.0 + 0.5))]
 
 
+def test_rows_that_need_no_gradient_send_none_back() -> None:
+    work = make(([1], 3, 2), 0, layers_grad=False)
+    found = simulate(work, Hardware(), random_costs(work, 0))
+    assert sum(found.timeline.sent_bytes(rank) for rank in range(3)) == int(work.given.sum()) * 8 * 4
+    assert found.volume.boundary_gradients == 0
+
+
+def test_a_stage_waits_while_two_chunks_are_leaving() -> None:
+    cut = Plan(((0, 1), (1, 2)), torch.zeros(8, dtype=torch.int64), torch.arange(8) // 2)
+    work = Workload.of(cut, random_graph(8), hops(2), first_channels=8)
+    costs = Costs.measured(work, *[[[1.0] * 4] * 2] * 2)
+    line = simulate(work, Hardware(link_bytes_per_second=2 * 8 * 4 / 3), costs).timeline  # 3 s a chunk
+    waits = [(event.chunk, event.start_seconds, event.end_seconds) for event in line.of(0, "wait")]
+    assert waits[:2] == [(2, pytest.approx(3.0), pytest.approx(4.0)), (3, pytest.approx(5.0), pytest.approx(7.0))]
+
+
 def test_recomputing_costs_a_forward_pass_more() -> None:
     work = make(([2, 2], 1, 4), 0)
     plain, again = (Costs.estimate(work, HARDWARE["a100"], recompute=flag) for flag in (False, True))
