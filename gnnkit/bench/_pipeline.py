@@ -23,6 +23,7 @@ from gnnkit.bench._pipeline_part import Share, take_share
 from gnnkit.bench._run import Progress
 from gnnkit.bench._store import RunRecord, RunWriter, run_key
 from gnnkit.bench._summary import summarise, to_json
+from gnnkit.datasets import Card
 from gnnkit.train import seed_everything
 from gnnkit.train._loop import better
 from gnnkit.train._metrics import metric_named
@@ -88,7 +89,7 @@ def run_pipeline(
     try:
         config = pipeline_config(dataset, model, root, overrides, torchrun_processes())
     except ValueError as error:
-        if os.environ.get("RANK", "0") != "0":  # all say the same: rank 0 says it
+        if torchrun_processes() > 1 and os.environ["RANK"] != "0":  # all say the same: rank 0 says it
             raise SystemExit(1) from error
         raise
     target = provenance.resolve_device(device)
@@ -127,7 +128,7 @@ class _Run:
         self.sent: dict[str, int] = {}  # bytes of the last epoch, by this process
         self.share: Share = take_share(config, here, root, self.transport)
         if here.rank == 0:
-            self.writer = RunWriter(out, _spec(config, list(overrides), here, self.share))
+            self.writer = RunWriter(out, _spec(config, self.card, list(overrides), here, self.share))
         self.folder: Path = self.transport.broadcast_object(self.writer.folder if self.writer else None, 0)
 
     def close(self) -> None:
@@ -289,8 +290,7 @@ def pipeline_json(record: RunRecord) -> dict[str, Any]:
     }
 
 
-def _spec(config: PipelineConfig, overrides: list[str], here: Launch, share: Share) -> dict[str, Any]:
-    card = datasets.card(config.dataset)
+def _spec(config: PipelineConfig, card: Card, overrides: list[str], here: Launch, share: Share) -> dict[str, Any]:
     settings = {**dataclasses.asdict(config), "processes": here.processes}
     identity = {
         "config": {name: each for name, each in settings.items() if name != "process"},  # that changes no number
