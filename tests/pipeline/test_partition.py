@@ -16,7 +16,8 @@ from torch import Tensor
 from gnnkit import Adjacency
 from gnnkit.datasets.synthetic import power_law
 from gnnkit.pipeline import partition
-from gnnkit.pipeline._partition import node_work
+from gnnkit.pipeline._partition import _undirected, node_work
+from gnnkit.pipeline._partition_builtin import _clusters
 
 METHODS = [
     "builtin",
@@ -114,11 +115,19 @@ def test_a_grid_is_cut_along_short_lines(method: Any, parts: int) -> None:
     assert edge_cut(adj, part) < 1.6 * 2 * (parts**0.5 - 1) / 2 / 48 + 0.01
 
 
+def test_leaves_of_a_hub_that_is_full_become_few_nodes_all_the_same() -> None:
+    star = torch.stack([torch.arange(1, 1000), torch.zeros(999, dtype=torch.int64)])
+    graph = _undirected(Adjacency.from_edge_index(star, 1000))
+    label = _clusters(graph, np.ones(1000), 25.0, np.random.default_rng(0))
+    assert label.max() + 1 < 60
+    assert np.bincount(label).max() <= 25
+
+
 def test_the_builtin_cuts_little_more_than_metis() -> None:
     pytest.importorskip("pymetis", reason="needs pymetis (extra metis)")
     for adj in (grid(48), planted(20, 60)[0], Adjacency.from_edge_index(power_law(3000, 30000), 3000)):
         cuts = {method: edge_cut(adj, partition(adj, 8, method)) for method in ("builtin", "metis")}  # type: ignore[arg-type]
-        assert cuts["builtin"] < 1.3 * cuts["metis"]
+        assert cuts["builtin"] < 1.14 * cuts["metis"]  # unrefined 1.2 times on the first two
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -128,7 +137,9 @@ def test_work_is_edges_and_nodes(method: Any) -> None:
     dense = torch.stack([torch.randint(half, (20 * half,), generator=draw), torch.arange(half).repeat(20)])
     path = torch.stack([half + torch.arange(half - 1), half + torch.arange(1, half)])
     adj = Adjacency.from_edge_index(torch.cat([dense, path], 1), 2 * half)
-    check(partition(adj, 2, method), node_work(adj), 2)
+    work = torch.tensor([20 + 10] * half + [0 + 10] + [1 + 10] * (half - 1))  # the mean of 8399 edges is 10
+    assert torch.equal(node_work(adj), work)
+    check(partition(adj, 2, method), work, 2)
     sizes = partition(adj, 2, method, work=torch.ones(2 * half, dtype=torch.int64)).bincount()
     assert int(sizes.max()) <= 1.03 * half
 
