@@ -9,7 +9,7 @@ network with one and two threads; all take turns, epoch by epoch. The transport 
 Before anything is trained, each process computes what its rank will, without a message and without a wait, the other
 beside it, and `simulate` is given those seconds, the bytes and what a message takes between idle processes. It predicts
 each epoch and the link speed at which both modes take equal time; the measured one is interpolated, in seconds a byte,
-between speeds around the prediction. Four processes on two cores are held to the order of events and to the bytes alone.
+between speeds around the prediction. Four processes on two cores are held to the order of events and to the bytes.
 
 Controls: graph mode that waits for boundary rows before it aggregates has to be slower; a simulation in which ways send
 nothing has to miss the crossover; the order of another epoch has to differ.
