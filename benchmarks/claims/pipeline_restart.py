@@ -32,14 +32,13 @@ TRAINED = ("--checkpoint-every", str(INTERVAL), "--set", "train.lr=0.01", "--set
 
 def main() -> int:
     """Run each case unbroken and with kills, run the control; compare; write the row."""
+    if sys.argv[1:2] == ["--child"]:  # the command, without historical rows
+        _without_history(sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--child", action="store_true", help="internal: the command without historical rows")
     parser.add_argument("--moments", type=int, default=0, help="seed of the random moments and ranks; 0 draws one")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="fewer for a trial, which writes no row")
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
-    args, words = parser.parse_known_args()
-    if args.child:
-        _without_history(words)
+    args = parser.parse_args()
     moments = args.moments or random.SystemRandom().randrange(1, 10**6)
     draw, rows = random.Random(moments), []
     with tempfile.TemporaryDirectory() as scratch:
@@ -50,7 +49,8 @@ def main() -> int:
         control = _run(case, Path(scratch) / "control", args.epochs, 1, draw, control=True)
         rows.append(_row(f"{case}, control", control, 1, unbroken))
     bound = args.epochs + KILLS * INTERVAL
-    equal, detected = all(row["equal"] for row in rows[:-1]), not rows[-1]["equal"]
+    equal, control_row = all(row["equal"] for row in rows[:-1]), rows[-1]
+    detected = not control_row["equal"] and control_row["epochs_run"] == args.epochs
     executed = [row["epochs_executed"] for row in rows if row["kills"] == KILLS]
     claim = Claim(
         name="pipeline_restart",
