@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from gnnkit.pipeline._boundary import Boundary
-from gnnkit.pipeline._check import HopShape, inspect
-from gnnkit.pipeline._chunks import ChunkedGraph
-from gnnkit.pipeline._edges import read_edges
+from gnnkit.pipeline._check import inspect
 from gnnkit.pipeline._examples import Features, Loss, Store, Targets, check_examples
 from gnnkit.pipeline._history import HistoricalEmbeddings, check_refresh
 from gnnkit.pipeline._inference import stream
 from gnnkit.pipeline._keys import Keyed
-from gnnkit.pipeline._network import Network, returns_edges
+from gnnkit.pipeline._network import Network
+from gnnkit.pipeline._outputs import collect
 from gnnkit.pipeline._part import Part
+from gnnkit.pipeline._place import agree, neighbours, part_of, travels
 from gnnkit.pipeline._plan import Plan
 from gnnkit.pipeline._rows import Trade, Wait
 from gnnkit.pipeline._stage import Stage
@@ -131,16 +131,18 @@ class PipelineTrainer:
         self.stage_index, self.way = (0, 0) if alone else plan.place(self.transport.rank)
         low, high = (0, plan.num_layers) if alone else plan.stages[self.stage_index]
         self.device = torch.device(device)
-        self.part = _part(graph, network, plan, edge_attr, x.dtype, None if alone else self.way).to(self.device)
+        self.part = part_of(graph, network, plan, edge_attr, x.dtype, None if alone else self.way).to(self.device)
         self._keyed = Keyed(seed, self.device)
         dtype = torch.bfloat16 if precision == "bf16" else x.dtype
         self._stage = Stage(network, low, high, self.part, self._keyed, dtype, self.device)
         self._make_histories(low, high, refresh, recompute)
-        self._boundary = self._make_boundary(network, low, high, alone)
+        around = (None, None) if alone else neighbours(plan, self.stage_index, self.way)
+        widths = travels(network, shapes, low), travels(network, shapes, high)
+        self._boundary = Boundary(self.transport, self.part, *around, *widths, dtype, self.device)
         self._ranks = [self.transport.rank] if alone else [plan.rank(self.stage_index, w) for w in range(plan.ways)]
         if not alone:
             self.transport.groups([[plan.rank(s, w) for w in range(plan.ways)] for s in range(plan.num_stages)])
-            self._agree(f"{plan.digest()} {seed} {refresh} {recompute} {precision} {shapes}")
+            agree(self.transport, f"{plan.digest()} {seed} {refresh} {recompute} {precision} {shapes}")
         self._trace = Trace(self.transport.rank, trace)
         self._features = Features(x, self.part, low == 0, self.device)
         last = high == plan.num_layers
@@ -207,37 +209,8 @@ class PipelineTrainer:
             outputs = stream(self._stage, self._boundary, self._features, self._fill)
         self._stage.restore(modes)
         last = self._boundary.following is None
-        return self._collect(torch.cat(outputs) if last else None)
-
-    def _collect(self, rows: Tensor | None) -> Tensor | None:
-        """Bring the last stage's rows to rank 0, in the order of the nodes."""
-        plan, transport = self.plan, self.transport
-        rank, finals = transport.rank, [plan.rank(plan.num_stages - 1, way) for way in range(plan.ways)]
-        if transport.world_size == 1:
-            finals = [0]
-        if rank != 0 and rank in finals:
-            assert rows is not None
-            ids = self.part.nodes[: self.part.num_own]
-            head = torch.tensor([*rows.shape])
-            transport.send(head, 0, "the size of outputs", "control").wait()
-            transport.send(ids, 0, "the nodes of outputs", "control").wait()
-            transport.send(rows.contiguous(), 0, "outputs", "inference").wait()
-        if rank != 0:
-            return None
-        out: Tensor | None = None
-        for final in finals:
-            if final == 0:
-                assert rows is not None
-                ids, got = self.part.nodes[: self.part.num_own], rows
-            else:
-                count, width = transport.receive(torch.empty(2, dtype=torch.int64), final, "a size", "control").wait()
-                ids = transport.receive(torch.empty(int(count), dtype=torch.int64), final, "ids", "control").wait()
-                dtype = self._stage.output_dtype
-                buffer = torch.empty(int(count), int(width), dtype=dtype, device=self.device)
-                got = transport.receive(buffer, final, "outputs", "inference").wait()
-            out = got.new_empty(plan.num_nodes, got.shape[1]) if out is None else out
-            out[ids.to(out.device)] = got
-        return out
+        rows = torch.cat(outputs) if last else None
+        return collect(self.transport, self.plan, self.part, rows, self._stage.output_dtype, self.device)
 
     # ------------------------------------------------------------------ state
 
@@ -307,16 +280,6 @@ class PipelineTrainer:
                 )
             self._stage.histories[hop] = made[which]
 
-    def _make_boundary(self, network: Network, low: int, high: int, alone: bool) -> Boundary:
-        plan, shapes, stage = self.plan, self.shapes, self.stage_index
-        ends = alone or stage == 0, alone or stage == plan.num_stages - 1
-        previous = None if ends[0] else plan.rank(stage - 1, self.way)
-        following = None if ends[1] else plan.rank(stage + 1, self.way)
-        incoming = _travels(network, shapes, low) if previous is not None else {}
-        outgoing = _travels(network, shapes, high) if following is not None else {}
-        around = (previous, following, incoming, outgoing, self._stage.dtype, self.device)
-        return Boundary(self.transport, self.part, *around)
-
     def _rank_of(self, way: int) -> int:
         return self.plan.rank(self.stage_index, way)
 
@@ -329,41 +292,6 @@ class PipelineTrainer:
         exchanges = self.part.exchanges[chunk]
         what = f"chunk {chunk} of an exact pass"
         return send_rows(self.transport, exchanges, self._rank_of, table, what, "inference")
-
-    def _agree(self, mine: str) -> None:
-        """Require the same plan and settings on all ranks."""
-        theirs = self.transport.broadcast_object(mine, 0)
-        different = torch.tensor([float(mine != theirs)])
-        self.transport.all_reduce([different], range(self.transport.world_size), "control")
-        if different:
-            raise ValueError(
-                f"plan: expected the same plan, network and settings on every rank (got {int(different)} ranks that "
-                "differ from rank 0)"
-            )
-
-
-def _part(
-    graph: Tensor | Part, network: Network, plan: Plan, edge_attr: Tensor | None, dtype: torch.dtype, way: int | None
-) -> Part:
-    if isinstance(graph, Part):
-        wanted = tuple(range(plan.ways)) if way is None else (way,)
-        if graph.num_nodes != plan.num_nodes or graph.num_chunks != plan.num_chunks or graph.ways != wanted:
-            got = f"{graph.num_nodes} nodes, {graph.num_chunks} chunks, ways {graph.ways}"
-            raise ValueError(f"graph: expected the plan's part for ways {wanted} (got {got})")
-        return graph
-    adj, edge_weight = read_edges(graph, plan.num_nodes, network.edges, dtype)
-    return ChunkedGraph(adj, plan, edge_weight=edge_weight, edge_attr=edge_attr).part(way)
-
-
-def _travels(network: Network, shapes: tuple[HopShape, ...], hop: int) -> dict[str, int]:
-    """Widths of what comes to a hop that begins a stage, by name."""
-    widths = {"x": shapes[hop].in_channels}
-    if network.shares:
-        widths["shared"] = shapes[0].in_channels
-    states = [shapes[each].edge_channels for each in range(hop) if returns_edges(network.layers[each])]
-    if states:
-        widths["edges"] = states[-1]
-    return widths
 
 
 def _no_loss(outputs: Tensor, chunk: int) -> Tensor:
