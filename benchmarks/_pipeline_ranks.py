@@ -222,7 +222,7 @@ def be_rank(
 
     ``("epoch", mode, bytes a second, overlapped)`` -> seconds, events, bytes and the epoch; ``("computes", mode)`` ->
     see `computes`; ``("plain",)`` -> seconds of an epoch of the whole plain network; ``("ping",)`` -> seconds of a
-    message without bytes, and bytes a second of a large one.
+    message without bytes, bytes a second of a large one, and the processor's seconds for a byte out and one in.
     """
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world_size)
@@ -256,9 +256,11 @@ def be_rank(
         out, back = torch.zeros(size, dtype=torch.uint8), torch.zeros(size, dtype=torch.uint8)
         return middle_seconds(lambda: transport.exchange([(there, out)], [(there, back)], "ping", "control").wait(), 20)
 
-    def ping() -> tuple[float, float]:
-        small, large = exchange(8), exchange(PING_BYTES)
-        return small, PING_BYTES / max(large - small, 1e-9)
+    def ping() -> tuple[float, float, float]:
+        small, begin = exchange(8), time.process_time()
+        large = exchange(PING_BYTES)
+        busy = (time.process_time() - begin) / 21
+        return small, PING_BYTES / max(large - small, 1e-9), busy / PING_BYTES
 
     @cache
     def without_peers(mode: str) -> Callable[[], dict[str, Any]]:

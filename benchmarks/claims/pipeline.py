@@ -69,8 +69,8 @@ def main(arguments: Sequence[str] = ()) -> int:
         works = {mode: problem.work(mode) for mode in MODES}
         with ranks(MODES, row_edges) as pipes:
             found = compute(pipes)
-            costs = {mode: costs_of(works[mode], found[mode]) for mode in MODES}
-            latency, loopback = ask(pipes, "ping")[0]
+            latency, loopback, busy = ask(pipes, "ping")[0]
+            costs = {mode: costs_of(works[mode], found[mode], busy) for mode in MODES}
             predict = Prediction(works, costs, {mode: problem.plan(mode) for mode in MODES}, latency, loopback)
             predicted = predict.crossover()
             print(
@@ -174,14 +174,20 @@ def turns(pipes: list[Connection], alone: Connection, speeds: list[float], round
 # ---------------------------------------------------------------------- prediction
 
 
-def costs_of(work: Workload, found: Sequence[Found]) -> Costs:
-    """What `simulate` takes, of what each rank computed without peers."""
+def costs_of(work: Workload, found: Sequence[Found], busy: float = 0.0) -> Costs:
+    """What `simulate` takes, of what each rank computed without peers, and ``busy`` seconds a byte that ways trade."""
     sides: list[tuple[tuple[PassSeconds, ...], ...]] = []
     for kind in ("forward", "backward"):
         passes = []
         for rank, each in enumerate(found):
             low, high = work.stages[rank // work.ways]
-            chunks = [each[kind][chunk] for chunk in range(work.num_chunks)]
+            chunks = [[*each[kind][chunk]] for chunk in range(work.num_chunks)]
+            way = rank % work.ways
+            for chunk, seconds in enumerate(chunks):
+                traded = int(work.given[way, :, chunk].sum() + work.given[:, way, chunk].sum()) / 2 * work.itemsize
+                shapes = work.shapes[low:high] if kind == "forward" else work.shapes[low:high][::-1]
+                for place, shape in enumerate(shapes[: len(seconds) // 2]):
+                    seconds[2 * place] += busy * traded * shape.message_channels
             passes.append(tuple(_pass(seconds, high - low, kind == "backward") for seconds in chunks))
         sides.append(tuple(passes))
     return Costs(sides[0], sides[1], max(each["update"] for each in found))

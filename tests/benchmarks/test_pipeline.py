@@ -64,6 +64,12 @@ def test_an_epoch_is_what_was_computed_and_waited_for(claim: ModuleType) -> None
     assert predict.seconds("graph", 32_000.0) == pytest.approx(whole + 2 * HOPS * (0.4 - 0.1) + 16 / 32_000)
 
 
+def test_what_is_sent_keeps_the_processor_busy(claim: ModuleType) -> None:
+    _, work = pairs(1, 2, 1)
+    free, busy = (claim.costs_of(work, [GRAPH] * 2, seconds) for seconds in (0.0, 1e-6))
+    assert busy.busy(0) - free.busy(0) == pytest.approx(2 * HOPS * 32 * 400 * 1e-6)
+
+
 def test_a_slow_loopback_bounds_every_link(claim: ModuleType) -> None:
     bounded = prediction(claim, loopback=32_000.0)
     assert bounded.seconds("graph", math.inf) == pytest.approx(prediction(claim).seconds("graph", 32_000.0))
