@@ -134,8 +134,9 @@ class Costs:
             work: What is computed.
             hardware: On what.
             ends: How many numbers the network's first and last part learn.
-            recompute: Whether a chunk is computed once more on its way back.
+            recompute: Whether a chunk is computed once more on its way back; one chunk is not.
         """
+        recompute = recompute and work.num_chunks > 1
         sides = tuple(
             tuple(
                 tuple(

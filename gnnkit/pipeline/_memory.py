@@ -60,7 +60,7 @@ def memory_of(
     """Count the bytes that each rank holds.
 
     For each hop, tables hold 2 R D' numbers and R D' gradients, with R own and replicated rows; with one chunk, R D'
-    of each for all hops of one width together, or for each hop under recomputation. Autograd keeps what
+    of each for all hops of one width together. Autograd keeps what
     ``saved`` says of every chunk, or of the largest one under recomputation; the inputs of every chunk stay in both
     cases. Topology is 12 bytes an edge and 8 a row, with the transpose again 12 an edge and 8 for each row that a chunk
     reads, a weight an edge, and ids of 8 bytes. Not counted: Python and libraries, what kernels and `Adjacency` use
@@ -120,12 +120,10 @@ def rank_memory(
     wide = max(size, 4)
     shapes = work.shapes[low:high]
     widths = [shape.message_channels for shape in shapes]
-    if work.num_chunks > 1:
-        tables = held * sum(widths) * (2 * size + wide)
-    else:  # no historical rows; hops of one width share their tables
-        tables = held * sum(widths if recompute else set(widths)) * (size + wide)
+    # one chunk has no historical rows, and its hops of one width share their tables
+    tables = held * (sum(widths) * (2 * size + wide) if work.num_chunks > 1 else sum(set(widths)) * (size + wide))
     rows, sources, edges = share.rows, share.sources, share.edges
-    if recompute:
+    if recompute and work.num_chunks > 1:
         rows, sources, edges = share.chunk_rows, share.chunk_sources, share.chunk_edges
     kept = sum(rows * each.row + sources * each.source + edges * each.edge for each in saved.hops[low:high])
     kept += rows * ((saved.first if low == 0 else 0.0) + (saved.last if last else 0.0))

@@ -157,7 +157,8 @@ def _splits(job: Job, gpus: int, hardware: Hardware, replication: Replication) -
         chunks = [1] if stages == 1 else sorted({min(each * stages, most) for each in CHUNKS})
         tried = [predict(job, hardware, stages, ways, each, replication) for each in chunks]
         if not any(split.fits for split in tried):
-            tried += [predict(job, hardware, stages, ways, each, replication, recompute=True) for each in chunks]
+            many = [each for each in chunks if each > 1]  # one chunk is kept in any case
+            tried += [predict(job, hardware, stages, ways, each, replication, recompute=True) for each in many]
         fitting = [split for split in tried if split.fits]
         found.append(
             min(fitting, key=lambda split: split.epoch_seconds)

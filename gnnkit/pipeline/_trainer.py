@@ -60,7 +60,8 @@ class PipelineTrainer:
         loss: Called as ``loss(outputs, y, reduction="sum")``.
         refresh: Epochs between refreshes of the historical rows, None for never.
         prime: Whether one exact forward pass fills the historical rows first; they are zeros otherwise.
-        recompute: Whether a chunk's activations are computed once more on its way back in place of being kept.
+        recompute: Whether a chunk's activations are computed once more on its way back in place of being kept. One
+            chunk keeps them in any case: all would be back at once.
         precision: ``"full"``: as the features come. ``"bf16"``: rows, messages and layers in bfloat16, parameters and
             loss as they are.
         seed: Of the random numbers.
@@ -135,7 +136,7 @@ class PipelineTrainer:
         self._keyed = Keyed(seed, self.device)
         dtype = torch.bfloat16 if precision == "bf16" else x.dtype
         self._stage = Stage(network, low, high, self.part, self._keyed, dtype, self.device)
-        self._make_histories(low, high, refresh, recompute)
+        self._make_histories(low, high, refresh)
         around = (None, None) if alone else neighbours(plan, self.stage_index, self.way)
         widths = travels(network, shapes, low), travels(network, shapes, high)
         self._boundary = Boundary(self.transport, self.part, *around, *widths, dtype, self.device)
@@ -147,7 +148,8 @@ class PipelineTrainer:
         self._features = Features(x, self.part, low == 0, self.device)
         last = high == plan.num_layers
         targets = Targets(y, train, self.part, loss, self.device) if last else _no_loss
-        self._walk = Walk(self._stage, self._boundary, self._features, targets, self._trades, recompute, self._trace)
+        again = recompute and self.part.num_chunks > 1
+        self._walk = Walk(self._stage, self._boundary, self._features, targets, self._trades, again, self._trace)
         own = [parameter for parameter in self._stage.parameters().values() if parameter.requires_grad]
         self.optimizer = optimizer(own) if own else None
         self._primed = not prime or self.part.num_chunks == 1  # one chunk reads nothing of an earlier epoch
@@ -261,14 +263,13 @@ class PipelineTrainer:
 
     # ------------------------------------------------------------------ the pieces
 
-    def _make_histories(self, low: int, high: int, refresh: int | None, recompute: bool) -> None:
+    def _make_histories(self, low: int, high: int, refresh: int | None) -> None:
         """Make each hop's tables; with one chunk, which leaves nothing for later, hops of one width share them."""
         keep = self.part.num_chunks > 1
         made: dict[object, HistoricalEmbeddings] = {}
         for hop in range(low, high):
             width = self.shapes[hop].message_channels
-            own = keep or recompute  # what is computed again reads the rows of the first time
-            which = hop if own else f"width {width}"
+            which = hop if keep else f"width {width}"
             if which not in made:
                 made[which] = HistoricalEmbeddings(
                     self.part.num_rows,

@@ -212,7 +212,6 @@ def test_one_chunk_keeps_nothing_historical() -> None:
     assert len({id(history) for history in one._stage.histories.values()}) == 1
     assert all(rows.numel() == 0 for rows in one.state()["history"].values())
     apart = trainer(deep("gcnii", 0.3), 1, recompute=True)
-    assert len({id(history) for history in apart._stage.histories.values()}) == 6
     assert losses(one) == losses(apart)
 
 
