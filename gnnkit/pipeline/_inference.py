@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gnnkit.kernels import gather_rows
 from gnnkit.pipeline._boundary import Boundary, landed
-from gnnkit.pipeline._stage import Stage, by_piece
+from gnnkit.pipeline._stage import Stage, by_piece, joined
 
 Fill = Callable[[Tensor, int], Callable[[], None]]
 
@@ -86,9 +86,8 @@ def _hop(
     stage: Stage, hop: int, chunk: int, table: Tensor, x: Tensor, shared: Tensor | None, edge_attr: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
     pieces = stage.part.pieces[chunk]
-    attrs = by_piece(edge_attr, pieces)
-    aggregated = [
-        stage.aggregate(hop, chunk, piece, gather_rows(table, piece.sources), attr, shared)
-        for piece, attr in zip(pieces, attrs, strict=True)
+    rows = [
+        stage.work(hop, chunk, piece, gather_rows(table, piece.sources), *given)
+        for piece, given in zip(pieces, by_piece(pieces, x, shared, edge_attr), strict=True)
     ]
-    return stage.finish(hop, chunk, aggregated, x, shared, edge_attr)
+    return joined(rows, edge_attr)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-BEFORE, INTERIOR, BOUNDARY, AFTER = range(4)  # phases of a hop
+BEFORE, INTERIOR, BOUNDARY, AFTER, BOUNDARY_AFTER = range(5)  # phases of a hop
 
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -33,7 +33,8 @@ class Keyed:
 
     The parts of a key are (seed, epoch, layer, chunk, way, phase). Layer 0 is a network's row-wise first part, 1 … L
     its hops, L + 1 its last part; the phases of a hop are before (0), the aggregation of rows whose neighbours are all
-    at hand (1), that of rows which wait for other ways (2), and after (3); a row-wise part is phase 0.
+    at hand (1), that of rows which wait for other ways (2), and after, for the ones (3) and the others (4); a row-wise
+    part is phase 0.
 
     Args:
         seed: The run's.

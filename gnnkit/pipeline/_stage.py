@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from gnnkit.pipeline._history import HistoricalEmbeddings
-from gnnkit.pipeline._keys import AFTER, BEFORE, BOUNDARY, INTERIOR, Keyed
-from gnnkit.pipeline._network import Neighbourhood, Network, OneHop, call, returns_edges
+from gnnkit.pipeline._keys import AFTER, BEFORE, BOUNDARY, BOUNDARY_AFTER, INTERIOR, Keyed
+from gnnkit.pipeline._network import Neighbourhood, Network, OneHop, call
 from gnnkit.pipeline._part import Part, Piece
 from gnnkit.pipeline._rows import Flight, Trade, arrive, gather, publish, tie
 
-Aggregated = tuple[Tensor, Tensor | None]  # rows of a piece's destinations, and new states of its edges
+Rows = tuple[Tensor, Tensor | None]  # of nodes, and states of edges
 
 
 class Stage:
@@ -152,20 +152,20 @@ class Stage:
         history, (low, _) = self.histories[hop], self.part.rows(chunk)
         flight = Flight(trade)
         token = publish(self.seen(hop, chunk, x, shared), history, low, flight, replay)
-        attrs = by_piece(edge_attr, [piece for piece, _ in pieces])
-        made: dict[int, Aggregated] = {}
-        for waiting in (False, True):  # rows that wait for nobody are aggregated while replicas are on their way
+        inputs = by_piece([piece for piece, _ in pieces], x, shared, edge_attr)
+        made: dict[int, Rows] = {}
+        for waiting in (False, True):  # rows that wait for nobody are finished while replicas are on their way
             if waiting and trade.waits:
                 token = arrive(token, flight)
             for index, (piece, ids) in enumerate(pieces):
                 if piece.waits == waiting:
-                    rows = gather(token, history, ids, piece.sources)
-                    made[index] = self.aggregate(hop, chunk, piece, rows, attrs[index], shared)
-        aggregated = [made[index] for index in range(len(pieces))]
+                    z = gather(token, history, ids, piece.sources)
+                    made[index] = self.work(hop, chunk, piece, z, *inputs[index])
+        rows = [made[index] for index in range(len(pieces))]
         if trade.waits and not any(piece.waits for piece, _ in pieces):
-            first, edges = aggregated[0]
-            aggregated[0] = tie(first, token), edges
-        return self.finish(hop, chunk, aggregated, x, shared, edge_attr)
+            first, states = rows[0]
+            rows[0] = tie(first, token), states
+        return joined(rows, edge_attr)
 
     # ------------------------------------------------------------------ a layer's parts, with their random numbers
 
@@ -180,39 +180,36 @@ class Stage:
 
         return self.by_way(chunk, hop + 1, BEFORE, rows).to(self.dtype)
 
-    def aggregate(
-        self, hop: int, chunk: int, piece: Piece, z: Tensor, edge_attr: Tensor | None, shared: Tensor | None
-    ) -> Aggregated:
-        """Gather the neighbours' rows of a piece's destinations; return them, and the new states of the edges."""
-        layer, graph = self.layer(hop), piece.graph
-        self.keyed.at(hop + 1, chunk, piece.way, BOUNDARY if piece.crosses else INTERIOR)
-        with self._precision():
-            if isinstance(layer, OneHop):
-                return layer.aggregate(z, Neighbourhood(graph.adj, graph.edge_weight, edge_attr)), None
-            along = _sources(cut_or_none(shared, piece.low, piece.high), len(z))
-            return call(layer, z, graph.adj, graph.edge_weight, edge_attr, along)
-
-    def finish(
+    def work(
         self,
         hop: int,
         chunk: int,
-        aggregated: Sequence[Aggregated],
+        piece: Piece,
+        z: Tensor,
         x: Tensor,
         shared: Tensor | None,
         edge_attr: Tensor | None,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Make a chunk's new rows of what its pieces gathered; return them, and the states of its edges."""
-        layer = self.layer(hop)
-        a = _joined([rows for rows, _ in aggregated])
-        if returns_edges(layer):
-            edge_attr = _joined([states for _, states in aggregated if states is not None])
-        if not isinstance(layer, OneHop):
-            return a.to(self.dtype), edge_attr
+    ) -> Rows:
+        """Make the new rows of a piece's destinations, and the new states of its edges.
 
-        def rows(low: int, high: int) -> Tensor:
-            return layer.after(cut(a, low, high), cut(x, low, high), cut_or_none(shared, low, high))
-
-        return self.by_way(chunk, hop + 1, AFTER, rows).to(self.dtype), edge_attr
+        Args:
+            hop: Which.
+            chunk: Whose piece it is.
+            piece: The destinations and their edges.
+            z: ``[n_src, D']`` what neighbours see, the destinations' own first.
+            x: ``[n, D]`` the destinations' rows.
+            shared: ``[n, Ds]`` or None.
+            edge_attr: ``[E, De]`` or None.
+        """
+        layer, graph, way = self.layer(hop), piece.graph, piece.way
+        self.keyed.at(hop + 1, chunk, way, BOUNDARY if piece.crosses else INTERIOR)
+        with self._precision():
+            if not isinstance(layer, OneHop):
+                rows, states = call(layer, z, graph.adj, graph.edge_weight, edge_attr, _sources(shared, len(z)))
+                return rows.to(self.dtype), states
+            a = layer.aggregate(z, Neighbourhood(graph.adj, graph.edge_weight, edge_attr))
+            self.keyed.at(hop + 1, chunk, way, BOUNDARY_AFTER if piece.crosses else AFTER)
+            return layer.after(a, x, shared).to(self.dtype), edge_attr
 
     def by_way(self, chunk: int, number: int, phase: int, run: Callable[[int, int], Tensor]) -> Tensor:
         """Run a row-wise part on a chunk's rows, way by way, each with its own random numbers."""
@@ -237,11 +234,25 @@ def cut_or_none(rows: Tensor | None, low: int, high: int) -> Tensor | None:
     return None if rows is None else cut(rows, low, high)
 
 
-def by_piece(edge_attr: Tensor | None, pieces: Sequence[Piece]) -> list[Tensor | None]:
-    """Cut the states of a chunk's edges into its pieces'."""
-    if edge_attr is None:
-        return [None] * len(pieces)
-    return list(torch.split(edge_attr, [piece.graph.adj.num_edges for piece in pieces]))
+def by_piece(
+    pieces: Sequence[Piece], x: Tensor, shared: Tensor | None, edge_attr: Tensor | None
+) -> list[tuple[Tensor, Tensor | None, Tensor | None]]:
+    """Cut a chunk's rows, what travels along and the states of its edges into its pieces'."""
+    rows = [piece.high - piece.low for piece in pieces]
+    edges = [piece.graph.adj.num_edges for piece in pieces]
+    return list(zip(_split(x, rows), _split(shared, rows), _split(edge_attr, edges), strict=True))
+
+
+def joined(rows: Sequence[Rows], edge_attr: Tensor | None) -> Rows:
+    """Put the pieces' rows together, and the states of their edges where there are any."""
+    states = [each for _, each in rows if each is not None]
+    return _joined([each for each, _ in rows]), _joined(states) if states else edge_attr
+
+
+def _split(rows: Any, sizes: list[int]) -> Any:
+    if rows is None or len(sizes) == 1:  # all of them as they are: the gradient of a cut is a copy
+        return [rows] * len(sizes)
+    return torch.split(rows, sizes)
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
