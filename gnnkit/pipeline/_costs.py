@@ -25,9 +25,9 @@ class HopSeconds(NamedTuple):
 
     Attributes:
         before: Until boundary rows can be sent.
-        interior: Aggregation of the rows that need none of other ways.
-        waiting: Aggregation of the others.
-        after: The rest.
+        interior: The rows that need none of other ways, gathered and finished.
+        waiting: The others.
+        after: What follows for all of them.
     """
 
     before: float
@@ -169,11 +169,12 @@ def hop_seconds(
     """
     row = shape.message_channels * itemsize
     aggregation = hardware.compute(2.0 * edges * shape.message_channels, edges * (row + 8) + rows * row)
-    late = aggregation * (waiting / edges if edges else 0.0)
+    late = waiting / edges if edges else 0.0
     wide = max(shape.in_channels, shape.message_channels, shape.out_channels) * itemsize
     dense = hardware.compute(2.0 * rows * shape.parameters, rows * (shape.in_channels + shape.out_channels) * itemsize)
     rest = dense + hardware.compute(0, ROW_TOUCHES * rows * wide) + hardware.overhead_seconds
-    return HopSeconds(0.0, aggregation - late, late, rest * (2 if backward else 1))
+    whole = aggregation + rest * (2 if backward else 1)
+    return HopSeconds(0.0, whole * (1 - late), whole * late, 0.0)
 
 
 def _estimated(
@@ -212,5 +213,6 @@ def _spread(
         raise ValueError(f"{name}: expected at least the {first + last} seconds of the ends (got {seconds})")
     late = waiting / edges if edges else 0.0
     outer = hop * (1 - aggregate) / 2
-    parts = HopSeconds(outer, hop * aggregate * (1 - late), hop * aggregate * late, outer)
+    inner = hop - outer  # rows that wait for nobody are finished before the others
+    parts = HopSeconds(outer, inner * (1 - late), inner * late, 0.0)
     return PassSeconds(first, (parts,) * (high - low), last)

@@ -12,6 +12,7 @@ from gnnkit.pipeline._predict import ROOM, Job, Replication, Split, predict
 
 CHUNKS = (2, 4, 8)  # chunks a stage that are tried; more cost kernels, fewer cost bubbles
 DEEPEST = 256  # layers up to which the depth is looked for from which pipelining pays
+GAIN = 1.05  # what predictions have to differ by to count
 QUALITY = 0.25
 
 
@@ -78,8 +79,8 @@ class Search:
         gpus: How many.
         hardware: Which.
         splits: The best chunks of each number of stages, fastest first, those that fit before those that do not.
-        crossover_layers: The number of layers from which on a split with several stages is faster than graph mode, if
-            memory were no matter; None if there is none up to 256.
+        crossover_layers: The number of layers from which on a split with several stages is 5 % faster than graph mode,
+            if memory were no matter; None if there is none up to 256.
         verdict: In words, whether pipelining helps.
         assumptions: What the predictions rest on.
     """
@@ -169,11 +170,11 @@ def _splits(job: Job, gpus: int, hardware: Hardware, replication: Replication) -
 
 
 def _pipelining_wins(job: Job, gpus: int, hardware: Hardware, replication: Replication) -> bool:
-    """Whether some split with several stages is faster than graph mode, memory aside."""
+    """Whether some split with several stages is faster than graph mode by what counts, memory aside."""
     roomy = replace(hardware, memory_bytes=math.inf)
     splits = _splits(job, gpus, roomy, replication)
     alone = next(split for split in splits if split.stages == 1)
-    return any(split.epoch_seconds < alone.epoch_seconds for split in splits)
+    return any(split.epoch_seconds * GAIN < alone.epoch_seconds for split in splits)
 
 
 def _crossover(job: Job, gpus: int, hardware: Hardware, replication: Replication) -> int | None:
@@ -193,7 +194,7 @@ def _verdict(job: Job, gpus: int, splits: list[Split], crossover: int | None, wi
     if crossover is None:
         depth = f"No depth up to {DEEPEST} layers is predicted to change that."
     elif crossover == 2:
-        depth = "Memory aside, two layers are enough for stages to be faster than graph mode."
+        depth = f"Memory aside, two layers are enough for stages to be {GAIN - 1:.0%} faster than graph mode."
     else:
         depth = f"Memory aside, graph mode is predicted to win below {crossover} layers."
     if not best.fits:
@@ -213,6 +214,10 @@ def _verdict(job: Job, gpus: int, splits: list[Split], crossover: int | None, wi
     if not graph.fits:
         return f"Pipelining is predicted to help: graph mode alone does not fit into memory. {depth}"
     gain = graph.epoch_seconds / best.epoch_seconds
+    if gain < GAIN:
+        return (
+            f"Pipelining is not predicted to help: {gain - 1:.0%} faster than graph mode is less than counts. {depth}"
+        )
     return f"Pipelining is predicted to help: {gain:.2f} times faster than graph mode. {depth}"
 
 
