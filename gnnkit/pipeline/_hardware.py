@@ -60,6 +60,11 @@ class Hardware:
         """Seconds for which a message occupies the link."""
         return size / self.link_bytes_per_second
 
+    def all_reduce(self, size: float, ways: int) -> float:
+        """Seconds to add up so many bytes of each of W processes: up a binary tree and down again, in pieces."""
+        hops = 2 * (ways - 1).bit_length()  # 2 ceil(log2 W)
+        return self.transfer(2 * (ways - 1) / ways * size) + hops * self.latency_seconds
+
 
 def _gpu(name: str, teraflops: float, bandwidth: float, gigabytes: float, link_gigabits: float) -> Hardware:
     return Hardware(

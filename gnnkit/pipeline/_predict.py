@@ -177,7 +177,7 @@ def predict(
         slowest = max(map(max, passes, links))
         epoch += math.fsum(passes) + (stages - 1) * (send + hardware.latency_seconds) + (chunks - 1) * slowest
     learned = max(counts) * shape.parameters
-    epoch += hardware.transfer(2 * (ways - 1) / ways * learned * ITEM) + 2 * (ways - 1) * hardware.latency_seconds
+    epoch += hardware.all_reduce(learned * ITEM, ways)
     work = job.layers * (sum(forward) + sum(backward) + again) + times * sum(ends)
     numbers = 2.0 * (stages - 1) * job.nodes * job.hidden * (2 if job.shares else 1)
     numbers += 2 * ratio * job.nodes * job.layers * shape.message_channels

@@ -236,6 +236,8 @@ def _assumptions(
         f"{hardware.memory_bytes / 1e9:g} GB ({hardware.source}); {hardware.efficiency:.0%} of the speeds is reached",
         f"every message goes over a full-duplex link of {hardware.link_bytes_per_second / 1e9:g} GB/s a GPU with "
         f"{hardware.latency_seconds * 1e6:g} us latency; nothing is faster within a host, nothing congests",
+        "a hop's messages to all other ways leave at once: their bytes queue, but however many, they cost one latency; "
+        "ways add up gradients with 2 ceil(log2 W) latencies (trees) and 2 (W - 1) / W of the bytes through each link",
         f"replicas a node M/N: {cut}; {replication(gpus):.2f} for {gpus} ways; a share r / (r + 0.3) of the edges "
         "waits for other ways, r = M/N / sqrt(K)",
         f"float32; an edge reads a whole row from memory, a hop's row-wise parts touch rows {ROW_TOUCHES} times; "

@@ -53,7 +53,8 @@ def simulate(
     computes; a link carries as much in as out at the same time, and the receiving end is never what a message waits
     for. Ways trade boundary rows at each hop: they leave when ``before`` is done, interior rows are aggregated
     meanwhile, then the others; on the way back gradients leave when the others are done. At the end the ways of a stage
-    add up their gradients (a ring: ``2 (W - 1) / W`` of their bytes through each link) and step.
+    add up their gradients (``2 (W - 1) / W`` of their bytes through each link and the ``2 ceil(log2 W)`` latencies of a
+    tree) and step.
 
     Cost: O(S K L W) time for W ways that all trade.
 
@@ -245,9 +246,8 @@ def _update(clock: _Clock, work: Workload, costs: Costs, hardware: Hardware) -> 
         ranks = range(stage * ways, (stage + 1) * ways)
         size = sum(shape.parameters for shape in work.shapes[low:high]) * max(work.itemsize, 4)
         together = max(max(clock.time[rank], clock.link[rank] if ways > 1 else 0.0) for rank in ranks)
-        ring = hardware.transfer(2 * (ways - 1) / ways * size) + 2 * (ways - 1) * hardware.latency_seconds
         for rank in ranks:
-            clock._until(rank, together + ring, -1)
+            clock._until(rank, together + hardware.all_reduce(size, ways), -1)
             end = clock.time[rank] + costs.update
             clock.events.append(Event(rank, "update", -1, clock.time[rank], end))
             clock.time[rank] = end

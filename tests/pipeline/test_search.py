@@ -153,6 +153,13 @@ def test_every_split_that_divides_the_gpus_is_tried_and_the_best_fits() -> None:
     assert sorted(split.stages for split in few.splits) == [1, 2]
 
 
+def test_a_latency_costs_a_hop_one_and_the_sum_of_gradients_those_of_a_tree() -> None:
+    job = Job(3, 16, 4096, 0, features=16, classes=16)  # no edge: nothing hides a transfer
+    free = Hardware(flops=1e30, memory_bytes_per_second=1e30)
+    late = predict(job, replace(free, latency_seconds=1.0), 1, 1024, 1, lambda ways: 0.0).epoch_seconds
+    assert late == pytest.approx(2 * 3 + 2 * 10)
+
+
 def test_where_memory_is_short_activations_are_computed_twice() -> None:
     split = next(each for each in search(PRODUCTS, 8, A100).splits if each.stages == 8)
     assert (split.recompute, split.fits) == (True, True)
@@ -193,7 +200,16 @@ def test_below_the_crossover_graph_mode_wins_and_at_it_stages_do() -> None:
 
 def test_assumptions_name_speeds_their_source_the_cut_and_memory() -> None:
     text = "\n".join(search(PRODUCTS, 8, A100, measured={8: 0.9}).assumptions)
-    for words in ("19.5 TFLOP/s", "NVIDIA's data sheets", "25 GB/s", "measured 8=0.9", "50%", "90%"):
+    for words in (
+        "one latency",
+        "2 ceil(log2 W) latencies",
+        "19.5 TFLOP/s",
+        "NVIDIA's data sheets",
+        "25 GB/s",
+        "measured 8=0.9",
+        "50%",
+        "90%",
+    ):
         assert words in text
     assert "0.25 of a random cut's" in "\n".join(search(PRODUCTS, 8, A100).assumptions)
 

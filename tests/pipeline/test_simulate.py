@@ -151,13 +151,15 @@ def test_a_hop_hides_its_transfer_behind_the_rows_that_need_none(transfer: float
     assert simulate(work, Hardware(link_bytes_per_second=speed), costs).epoch_seconds == pytest.approx(epoch)
 
 
-def test_ways_add_up_their_gradients_in_a_ring() -> None:
-    work = make(([1], 3, 1), 0)
-    costs = Costs.measured(work, [[1.0]] * 3, [[1.0]] * 3, update=0.5)
+def test_ways_add_up_their_gradients_over_trees() -> None:
+    work = make(([1], 5, 1), 0)
+    costs = Costs.measured(work, [[1.0]] * 5, [[1.0]] * 5, update=0.5)
     slow = simulate(work, Hardware(latency_seconds=2.0), costs)
     found = [(event.start_seconds, event.end_seconds) for event in slow.timeline.of(1, "update")]
     before = max(event.end_seconds for event in slow.timeline.of(1, "backward"))
-    assert found == [pytest.approx((before + 4 * 2.0, before + 4 * 2.0 + 0.5))]
+    assert found == [pytest.approx((before + 6 * 2.0, before + 6 * 2.0 + 0.5))]  # 2 ceil(log2 5)
+    link = Hardware(link_bytes_per_second=10.0, latency_seconds=2.0)
+    assert [link.all_reduce(80, ways) for ways in (1, 2, 1024)] == pytest.approx([0.0, 8 + 4, 2 * 1023 / 1024 * 8 + 40])
 
 
 def test_rows_that_need_no_gradient_send_none_back() -> None:
