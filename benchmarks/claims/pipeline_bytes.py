@@ -87,7 +87,7 @@ def predict(case: Case, folder: Path, layers: int, hidden: int, moved: bool = Fa
     else:
         cut = plan(adj, layers, stages=case.stages, ways=case.ways, partitioner="metis")
         torch.save(cut, file)
-        graph = ChunkedGraph(adj, cut, edge_weight=weight)
+        graph = ChunkedGraph(adj, cut, edge_weight=weight, edges=network.edges)
         for way in range(cut.ways):
             torch.save(graph.part(way), folder / f"{named(case)}.{way}")
     if moved:

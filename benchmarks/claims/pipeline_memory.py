@@ -134,7 +134,7 @@ def prepare(files: Path, case: Case, size: Size) -> Workload:
     adj, weight = read_edges(power_law(size.nodes, size.edges), size.nodes, network.edges)
     cut = plan(adj, size.layers, stages=case.stages, ways=case.ways, chunks=case.chunks)
     torch.save(cut, f"{files}.plan")
-    graph = ChunkedGraph(adj, cut, edge_weight=weight)
+    graph = ChunkedGraph(adj, cut, edge_weight=weight, edges=network.edges)
     for way in range(cut.ways):
         torch.save(graph.part(way), f"{files}.{way}")
     shapes = inspect(network, FEATURES)

@@ -101,7 +101,7 @@ def take_share(config: PipelineConfig, here: Launch, root: str | None, transport
     plan: Plan = transport.broadcast_object(_plan(config, network, data.card, adj, here) if first else None, 0)
     alone = here.processes == 1
     stage, way = (0, 0) if alone else plan.place(here.rank)
-    part = ChunkedGraph(adj, plan, edge_weight=edge_weight).part(None if alone else way)
+    part = ChunkedGraph(adj, plan, edge_weight=edge_weight, edges=network.edges).part(None if alone else way)
     del data.edge_index
     if isinstance(table, Tensor):
         own = part.nodes[: part.num_own] if stage == 0 else part.nodes[:0]

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from gnnkit.adjacency import Adjacency
-from gnnkit.pipeline._network import Neighbourhood
+from gnnkit.pipeline._edges import read_edges
+from gnnkit.pipeline._network import Edges, Neighbourhood
 from gnnkit.pipeline._part import Exchange, Part, Piece
 from gnnkit.pipeline._plan import Plan
 
@@ -16,13 +17,15 @@ from gnnkit.pipeline._plan import Plan
 class ChunkedGraph:
     """A whole graph and the plan that cuts it.
 
-    Cost: O(E + N log N) a part, in memory too. A process that needs one way asks for that part alone.
+    Cost: O(E + N log N + K M) a part, M the replicas of all ways, and O(E + N) memory. A process that needs one way
+    asks for that part alone.
 
     Args:
         adj: The whole graph, on the CPU.
         plan: Which way and chunk each node belongs to.
         edge_weight: ``[E]`` in the order of the edges, normalised on the whole graph.
         edge_attr: ``[E, De]`` in that order.
+        edges: What these edges are, as `Network` says it; `ChunkedGraph.of` makes them.
 
     Raises:
         ValueError: The graph, the plan and the edges' tensors do not fit each other.
@@ -39,7 +42,13 @@ class ChunkedGraph:
     """
 
     def __init__(
-        self, adj: Adjacency, plan: Plan, *, edge_weight: Tensor | None = None, edge_attr: Tensor | None = None
+        self,
+        adj: Adjacency,
+        plan: Plan,
+        *,
+        edge_weight: Tensor | None = None,
+        edge_attr: Tensor | None = None,
+        edges: Edges = "plain",
     ) -> None:
         if adj.num_src != adj.num_dst or adj.num_dst != plan.num_nodes:
             got = f"{adj.num_src} sources, {adj.num_dst} destinations and a plan of {plan.num_nodes} nodes"
@@ -48,7 +57,7 @@ class ChunkedGraph:
             raise ValueError(f"edge_weight: expected shape [{adj.num_edges}] (got {list(edge_weight.shape)})")
         if edge_attr is not None and (edge_attr.dim() != 2 or len(edge_attr) != adj.num_edges):
             raise ValueError(f"edge_attr: expected shape [{adj.num_edges}, De] (got {list(edge_attr.shape)})")
-        self.adj, self.plan, self.edge_weight, self.edge_attr = adj, plan, edge_weight, edge_attr
+        self.adj, self.plan, self.edge_weight, self.edge_attr, self.edges = adj, plan, edge_weight, edge_attr, edges
         src, dst = adj.indices.long(), torch.repeat_interleave(torch.arange(adj.num_dst), adj.indptr.diff())
         foreign = plan.way[src] != plan.way[dst]
         self._crossing = torch.zeros(plan.num_nodes, dtype=torch.bool)  # reads rows of its very chunk of another way
@@ -59,6 +68,31 @@ class ChunkedGraph:
         self._order = torch.argsort(cell, stable=True)  # [N]: by chunk, way, waiting, id
         self._place = torch.empty_like(self._order)  # [N]: where a node stands in that order
         self._place[self._order] = torch.arange(plan.num_nodes)
+
+    @classmethod
+    def of(
+        cls,
+        edge_index: Tensor,
+        plan: Plan,
+        edges: Edges,
+        *,
+        edge_attr: Tensor | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> ChunkedGraph:
+        """Cut a graph as a network reads it: with its self-loops and weights of the whole graph.
+
+        Args:
+            edge_index: ``[2, E]`` of the whole graph.
+            plan: From `plan`.
+            edges: ``network.edges``.
+            edge_attr: ``[E, De]``, only where ``edges`` adds no self-loops.
+            dtype: Of the weights: that of the features.
+
+        Raises:
+            ValueError: The edges, the plan and the edges' states do not fit each other.
+        """
+        adj, edge_weight = read_edges(edge_index.cpu(), plan.num_nodes, edges, dtype)
+        return cls(adj, plan, edge_weight=edge_weight, edge_attr=edge_attr, edges=edges)
 
     def part(self, way: int | None = None) -> Part:
         """Return what the processes of one way work on, or one process that executes all ways (None).
@@ -83,12 +117,12 @@ class ChunkedGraph:
             group = plan.way[inside] * 2 + self._crossing[inside]  # never falls
             segments.append(tuple((w, *_run(group // 2, w)) for w in ways))
             runs = [(w, flag, *_run(group, 2 * w + flag)) for w in ways for flag in (0, 1)]
-            pieces.append(
-                tuple(self._piece(inside, row_of, w, a, b, bool(f), way is not None) for w, f, a, b in runs if a < b)
-            )
+            cells = [(w, a, b, bool(flag)) for w, flag, a, b in runs if a < b]
+            pieces.append(tuple(self._piece(inside, nodes, row_of, *cell, way is not None) for cell in cells))
         exchanges = tuple(self._exchange(way, chunk, row_of) for chunk in range(plan.num_chunks))
         fixed = (ways, nodes, len(own), tuple(bounds), chunk_of_row)
-        return Part(*fixed, tuple(segments), tuple(pieces), exchanges, plan.num_nodes)
+        rest = (exchanges, plan.num_nodes, self.edges, plan.cut_digest())
+        return Part(*fixed, tuple(segments), tuple(pieces), *rest)
 
     def _replicas(self, way: int | None) -> Tensor:
         """Nodes of other ways that this one reads, by way, chunk and place."""
@@ -98,7 +132,7 @@ class ChunkedGraph:
         return found.index_select(0, torch.argsort(self.plan.way[found] * self.plan.num_nodes + self._place[found]))
 
     def _piece(
-        self, inside: Tensor, row_of: Tensor, way: int, low: int, high: int, crosses: bool, alone: bool
+        self, inside: Tensor, nodes: Tensor, row_of: Tensor, way: int, low: int, high: int, crosses: bool, alone: bool
     ) -> Piece:
         dst = inside[low:high]
         start, degree = self.adj.indptr[dst], self.adj.indptr[dst + 1] - self.adj.indptr[dst]
@@ -108,6 +142,7 @@ class ChunkedGraph:
         own = row_of[dst]
         others = torch.unique(rows)
         others = others[~torch.isin(others, own)]
+        others = others[torch.argsort(self._place[nodes[others]])]  # the same order whoever executes the piece
         sources = torch.cat([own, others])
         local = torch.empty(len(row_of), dtype=torch.int64)
         local[sources] = torch.arange(len(sources))

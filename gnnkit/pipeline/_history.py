@@ -123,9 +123,13 @@ class HistoricalEmbeddings:
         Raises:
             ValueError: They have another shape.
         """
+        self.check(rows)
+        self.historical.copy_(rows)
+
+    def check(self, rows: Tensor) -> None:
+        """Require rows of the historical ones' shape."""
         if rows.shape != self.historical.shape:
             raise ValueError(f"history: expected rows of shape {list(self.historical.shape)} (got {list(rows.shape)})")
-        self.historical.copy_(rows)
 
 
 def check_refresh(refresh: int | None) -> None:

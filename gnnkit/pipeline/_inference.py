@@ -65,13 +65,13 @@ def stream(
 def _begin(
     stage: Stage, boundary: Boundary, features: Callable[[int], Tensor], epoch: int
 ) -> tuple[list[Tensor], list[Tensor | None], list[Tensor | None]]:
-    part, chunks = stage.part, range(stage.part.num_chunks)
+    chunks = range(stage.part.num_chunks)
     if boundary.previous is None:
         xs = [stage.enter(features(chunk), chunk).to(stage.dtype) for chunk in chunks]
-        return xs, [x if stage.shares else None for x in xs], [part.edge_attr(chunk) for chunk in chunks]
+        return xs, [x if stage.shares else None for x in xs], [stage.edge_states(chunk) for chunk in chunks]
     arriving = [boundary.rows(chunk, epoch, "inference") for chunk in chunks]
     given = [landed(each) for each in arriving]
-    edges = [each["edges"] if "edges" in each else part.edge_attr(chunk) for chunk, each in enumerate(given)]
+    edges = [each["edges"] if "edges" in each else stage.edge_states(chunk) for chunk, each in enumerate(given)]
     return [each["x"] for each in given], [each.get("shared") for each in given], edges
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gnnkit.pipeline._network import Neighbourhood
+from gnnkit.pipeline._network import Edges, Neighbourhood
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,8 @@ class Part:
         pieces: For each chunk, in the order of their rows.
         exchanges: For each chunk, by way.
         num_nodes: N of the whole graph.
+        edges: What its edges are, as `Network` says it.
+        cut: `Plan.cut_digest` of the plan that it was cut by.
     """
 
     ways: tuple[int, ...]
@@ -84,6 +86,8 @@ class Part:
     pieces: tuple[tuple[Piece, ...], ...]
     exchanges: tuple[tuple[Exchange, ...], ...]
     num_nodes: int
+    edges: Edges
+    cut: str
 
     @property
     def num_rows(self) -> int:

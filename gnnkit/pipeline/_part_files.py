@@ -48,7 +48,7 @@ def write_parts(graph: ChunkedGraph, folder: str | os.PathLike[str]) -> list[Pat
     paths = []
     for way in range(graph.plan.ways):
         buffer = io.BytesIO()
-        torch.save({"plan": graph.plan.digest(), **_content(graph.part(way))}, buffer)
+        torch.save(_content(graph.part(way)), buffer)
         payload = buffer.getvalue()
         path = _path(target, way)
         scratch = path.with_name(f".{path.name}.tmp")
@@ -78,8 +78,8 @@ def read_part(folder: str | os.PathLike[str], plan: Plan, way: int) -> Part:
     if hashlib.sha256(payload).digest() != digest:
         raise ValueError(f"{path}: expected a part of a graph (got a damaged or foreign file)")
     found: Mapping[str, Any] = torch.load(io.BytesIO(payload), weights_only=True)
-    if found["plan"] != plan.digest():
-        raise ValueError(f"{path}: expected a part cut by plan {plan.digest()[:12]} (got {found['plan'][:12]})")
+    if found["cut"] != plan.cut_digest():
+        raise ValueError(f"{path}: expected a part cut by plan {plan.cut_digest()[:12]} (got {found['cut'][:12]})")
     return _part(found)
 
 
@@ -90,7 +90,7 @@ def _path(folder: Path, way: int) -> Path:
 def _content(part: Part) -> dict[str, Any]:
     return {
         **{name: getattr(part, name) for name in ("ways", "nodes", "num_own", "bounds", "chunk_of_row", "segments")},
-        "num_nodes": part.num_nodes,
+        **{name: getattr(part, name) for name in ("num_nodes", "edges", "cut")},
         "pieces": [[_piece_content(piece) for piece in row] for row in part.pieces],
         "exchanges": [[(each.way, each.give, each.low, each.high) for each in row] for row in part.exchanges],
     }
@@ -118,6 +118,8 @@ def _part(found: Mapping[str, Any]) -> Part:
         pieces=tuple(tuple(_piece(each) for each in row) for row in found["pieces"]),
         exchanges=tuple(tuple(Exchange(*each) for each in row) for row in found["exchanges"]),
         num_nodes=found["num_nodes"],
+        edges=found["edges"],
+        cut=found["cut"],
     )
 
 

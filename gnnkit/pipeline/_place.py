@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import torch
 from torch import Tensor
 
 from gnnkit.pipeline._check import HopShape
 from gnnkit.pipeline._chunks import ChunkedGraph
-from gnnkit.pipeline._edges import read_edges
 from gnnkit.pipeline._network import Network, returns_edges
 from gnnkit.pipeline._part import Part
 from gnnkit.pipeline._plan import Plan
@@ -22,14 +23,17 @@ def part_of(
     Raises:
         ValueError: The part given is another's, or comes with ``edge_attr``, which it holds itself.
     """
-    if isinstance(graph, Part):
-        wanted = tuple(range(plan.ways)) if way is None else (way,)
-        if graph.num_nodes != plan.num_nodes or graph.num_chunks != plan.num_chunks or graph.ways != wanted:
-            got = f"{graph.num_nodes} nodes, {graph.num_chunks} chunks, ways {graph.ways}"
-            raise ValueError(f"graph: expected the plan's part for ways {wanted} (got {got})")
-        return graph
-    adj, edge_weight = read_edges(graph, plan.num_nodes, network.edges, dtype)
-    return ChunkedGraph(adj, plan, edge_weight=edge_weight, edge_attr=edge_attr).part(way)
+    if not isinstance(graph, Part):
+        return ChunkedGraph.of(graph, plan, network.edges, edge_attr=edge_attr, dtype=dtype).part(way)
+    wanted = tuple(range(plan.ways)) if way is None else (way,)
+    if graph.cut != plan.cut_digest() or graph.ways != wanted:
+        got = f"{graph.num_nodes} nodes, {graph.num_chunks} chunks, ways {graph.ways}, cut {graph.cut[:12]}"
+        raise ValueError(f"graph: expected the plan's part for ways {wanted}, cut {plan.cut_digest()[:12]} (got {got})")
+    if graph.edges != network.edges:
+        raise ValueError(f"graph: expected a part with edges={network.edges!r}, the network's (got {graph.edges!r})")
+    if edge_attr is not None:
+        raise ValueError("edge_attr: expected None beside a part, which holds its edges' states (got another)")
+    return graph
 
 
 def neighbours(plan: Plan, stage: int, way: int) -> tuple[int | None, int | None]:
@@ -52,6 +56,15 @@ def travels(network: Network, shapes: tuple[HopShape, ...], hop: int) -> dict[st
     return widths
 
 
+def fingerprint(network: Network, graph: Tensor | Part, train: Tensor, *more: object) -> str:
+    """Return a digest of what has to be the same on every rank: weights, edges, training nodes and settings."""
+    total = hashlib.sha256(repr((network, *more)).encode())
+    tensors = [*network.state_dict().values(), train, *([graph] if isinstance(graph, Tensor) else [])]
+    for tensor in tensors:
+        total.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
 def agree(transport: Transport, mine: str) -> None:
     """Require the same plan, network and settings on all ranks.
 
@@ -63,6 +76,6 @@ def agree(transport: Transport, mine: str) -> None:
     transport.all_reduce([different], range(transport.world_size), "control")
     if different:
         raise ValueError(
-            f"plan: expected the same plan, network and settings on every rank (got {int(different)} ranks that "
-            "differ from rank 0)"
+            "plan: expected the same plan, weights, edges, training nodes and settings on every rank "
+            f"(got {int(different)} that differ from rank 0)"
         )

@@ -135,6 +135,11 @@ class Plan:
         order: list[int] = torch.randperm(self.num_chunks, generator=own).tolist()
         return order
 
+    def cut_digest(self) -> str:
+        """Give the SHA-256 of ways and chunks alone, which say what a process holds of the graph."""
+        parts = [ids.contiguous().numpy().tobytes() for ids in (self.way, self.chunk)]
+        return hashlib.sha256(b"".join(parts)).hexdigest()
+
     def digest(self) -> str:
         """Give the SHA-256 of all of it: equal plans have equal digests."""
         head = repr((self.stages, self.num_nodes, self.seed, self.shuffle))

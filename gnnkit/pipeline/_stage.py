@@ -89,6 +89,11 @@ class Stage:
         for module, training in modes:
             module.training = training
 
+    def edge_states(self, chunk: int) -> Tensor | None:
+        """Return the states that a chunk's edges begin with, piece by piece, or None."""
+        states = self.part.edge_attr(chunk)
+        return None if states is None else states.to(self.dtype)
+
     def enter(self, x: Tensor, chunk: int) -> Tensor:
         """Make the first hop's rows of a chunk's features ``[n, F]``."""
         return self._end("first", 0, x, chunk)
@@ -206,7 +211,7 @@ class Stage:
         with self._precision():
             if not isinstance(layer, OneHop):
                 rows, states = call(layer, z, graph.adj, graph.edge_weight, edge_attr, _sources(shared, len(z)))
-                return rows.to(self.dtype), states
+                return rows.to(self.dtype), None if states is None else states.to(self.dtype)
             a = layer.aggregate(z, Neighbourhood(graph.adj, graph.edge_weight, edge_attr))
             self.keyed.at(hop + 1, chunk, way, BOUNDARY_AFTER if piece.crosses else AFTER)
             return layer.after(a, x, shared).to(self.dtype), edge_attr

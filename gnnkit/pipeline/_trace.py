@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
+
 from gnnkit.pipeline._timeline import Event, EventKind, Timeline
 
 
@@ -15,10 +17,11 @@ class Trace:
     Args:
         rank: Whose.
         enabled: Whether to.
+        device: Where it computes.
     """
 
-    def __init__(self, rank: int, enabled: bool) -> None:
-        self.rank, self.enabled = rank, enabled
+    def __init__(self, rank: int, enabled: bool, device: torch.device) -> None:
+        self.rank, self.enabled, self.device = rank, enabled, device
         self.events: list[Event] = []
         self._origin = 0.0
 
@@ -37,6 +40,11 @@ class Trace:
         if not self.enabled:
             yield
             return
-        start = time.monotonic() - self._origin
+        start = self._now()
         yield
-        self.events.append(Event(self.rank, kind, chunk, start, time.monotonic() - self._origin))
+        self.events.append(Event(self.rank, kind, chunk, start, self._now()))
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":  # what was launched has to be over
+            torch.cuda.synchronize(self.device)
+        return time.monotonic() - self._origin

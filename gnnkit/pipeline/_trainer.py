@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any, Literal
@@ -11,14 +12,14 @@ from torch import Tensor, nn
 
 from gnnkit.pipeline._boundary import Boundary
 from gnnkit.pipeline._check import inspect
-from gnnkit.pipeline._examples import Features, Loss, Store, Targets, check_examples
+from gnnkit.pipeline._examples import Features, Loss, Store, Targets, check_examples, check_network
 from gnnkit.pipeline._history import HistoricalEmbeddings, check_refresh
 from gnnkit.pipeline._inference import stream
 from gnnkit.pipeline._keys import Keyed
 from gnnkit.pipeline._network import Network
 from gnnkit.pipeline._outputs import collect
 from gnnkit.pipeline._part import Part
-from gnnkit.pipeline._place import agree, neighbours, part_of, travels
+from gnnkit.pipeline._place import agree, fingerprint, neighbours, part_of, travels
 from gnnkit.pipeline._plan import Plan
 from gnnkit.pipeline._rows import Trade, Wait
 from gnnkit.pipeline._stage import Stage
@@ -73,7 +74,7 @@ class PipelineTrainer:
     Raises:
         ValueError: The network breaks the contract of a layer, the plan does not fit it, the graph or the number of
             processes, an argument is out of range, or ranks disagree.
-        FloatingPointError: The loss of an epoch is not finite; no step was taken.
+        FloatingPointError: The loss or a gradient of an epoch is not finite; no step was taken on any rank.
 
     Example:
         >>> import torch
@@ -113,7 +114,7 @@ class PipelineTrainer:
         transport: Transport | None = None,
         trace: bool = False,
     ) -> None:
-        check_examples(x, y, train, plan.num_nodes)
+        check_examples(x, y, train, edge_attr, plan.num_nodes)
         check_refresh(refresh)
         if precision not in ("full", "bf16"):
             raise ValueError(f"precision: expected full or bf16 (got {precision!r})")
@@ -121,8 +122,11 @@ class PipelineTrainer:
             raise ValueError(
                 f"plan: expected one of the network's {len(network.layers)} layers (got {plan.num_layers})"
             )
-        shapes = inspect(network, x.shape[1], None if edge_attr is None else edge_attr.shape[1])
+        check_network(network, x.dtype, seed)
+        states = edge_attr if isinstance(graph, Tensor) else graph.edge_attr(0)
+        shapes = inspect(network, x.shape[1], None if states is None else states.shape[1])
         self.plan, self.epoch, self.shapes = plan, 0, shapes
+        self._own_transport = transport is None
         self.transport = transport or Transport(describe=lambda rank: "stage {}, way {}".format(*plan.place(rank)))
         world = self.transport.world_size
         if world not in (1, plan.world_size):
@@ -143,8 +147,9 @@ class PipelineTrainer:
         self._ranks = [self.transport.rank] if alone else [plan.rank(self.stage_index, w) for w in range(plan.ways)]
         if not alone:
             self.transport.groups([[plan.rank(s, w) for w in range(plan.ways)] for s in range(plan.num_stages)])
-            agree(self.transport, f"{plan.digest()} {seed} {refresh} {recompute} {precision} {shapes}")
-        self._trace = Trace(self.transport.rank, trace)
+            options = (plan.digest(), shapes, refresh, prime, recompute, precision, seed, trace, x.dtype)
+            agree(self.transport, fingerprint(network, graph, train, *options))
+        self._trace = Trace(self.transport.rank, trace, self.device)
         self._features = Features(x, self.part, low == 0, self.device)
         last = high == plan.num_layers
         targets = Targets(y, train, self.part, loss, self.device) if last else _no_loss
@@ -170,25 +175,38 @@ class PipelineTrainer:
             for parameter in self._stage.parameters().values():
                 parameter.grad = None
             total = self._walk.run(self.plan.order(epoch), epoch)
-        self._update(total, epoch)
+        loss = self._update(total, epoch)
         for history in self._stage.histories.values():
             history.end_epoch(epoch)
         self.epoch = epoch + 1
-        return float(total)
+        return loss
 
-    def _update(self, total: Tensor, epoch: int) -> None:
+    def _update(self, total: Tensor, epoch: int) -> float:
         """Sum the loss over all ranks and the gradients over a stage's ways, and take the step."""
         with self._trace.event("update"):
-            self.transport.all_reduce([total], range(self.transport.world_size), "control")
-            if not math.isfinite(float(total)):
-                raise FloatingPointError(f"epoch {epoch + 1}: expected a finite loss (got {float(total)})")
-            parameters = [p for p in self._stage.parameters().values() if p.requires_grad]
-            for parameter in parameters:
-                if parameter.grad is None:  # a part that this way's nodes did not use
-                    parameter.grad = torch.zeros_like(parameter)
-            self.transport.all_reduce([p.grad for p in parameters if p.grad is not None], self._ranks, "parameters")
+            gradients = self._summed_gradients()
+            bad = sum((~gradient.isfinite()).sum() for gradient in gradients) + total.new_zeros(())
+            whole = torch.stack([total, bad])
+            self.transport.all_reduce([whole], range(self.transport.world_size), "control")
+            loss, wrong = whole.tolist()
+            if not math.isfinite(loss) or wrong:
+                got = f"{loss} and {wrong:.0f} NaN or infinite gradients"
+                raise FloatingPointError(f"epoch {epoch + 1}: expected a finite loss and gradients (got {got})")
             if self.optimizer is not None:
                 self.optimizer.step()
+            return loss
+
+    def _summed_gradients(self) -> list[Tensor]:
+        """Sum the gradients over a stage's ways, those of parameters that some way's nodes used."""
+        parameters = [p for p in self._stage.parameters().values() if p.requires_grad]
+        used = torch.tensor([float(p.grad is not None) for p in parameters], device=self.device)
+        self.transport.all_reduce([used], self._ranks, "control")
+        for parameter, count in zip(parameters, used.tolist(), strict=True):
+            if count and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        self.transport.all_reduce(gradients, self._ranks, "parameters")
+        return gradients
 
     def _prime(self) -> None:
         """Fill the historical rows by one exact forward pass, as in training."""
@@ -207,9 +225,11 @@ class PipelineTrainer:
         """Return the outputs ``[N, C]`` of an exact forward pass without dropout, on rank 0; None on other ranks."""
         modes = self._stage.modes()
         self._stage.train(False)
-        with self._keyed.leave_alone():
-            outputs = stream(self._stage, self._boundary, self._features, self._fill)
-        self._stage.restore(modes)
+        try:
+            with self._keyed.leave_alone():
+                outputs = stream(self._stage, self._boundary, self._features, self._fill)
+        finally:
+            self._stage.restore(modes)
         last = self._boundary.following is None
         rows = torch.cat(outputs) if last else None
         return collect(self.transport, self.plan, self.part, rows, self._stage.output_dtype, self.device)
@@ -236,8 +256,8 @@ class PipelineTrainer:
             "epoch": self.epoch,
             "primed": self._primed,
             "model": self._stage.state(),
-            "optimizer": self.optimizer.state_dict() if self.optimizer is not None else {},
-            "history": {f"{hop}.{self.way}": h.historical for hop, h in self._stage.histories.items()},
+            "optimizer": copy.deepcopy(self.optimizer.state_dict()) if self.optimizer is not None else {},
+            "history": {f"{hop}.{self.way}": h.historical.clone() for hop, h in self._stage.histories.items()},
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -249,12 +269,20 @@ class PipelineTrainer:
         wanted = {f"{hop}.{self.way}" for hop in self._stage.histories}
         if set(state["history"]) != wanted:
             raise ValueError(f"history: expected {sorted(wanted)} (got {sorted(state['history'])})")
+        histories = [(h, state["history"][f"{hop}.{self.way}"]) for hop, h in self._stage.histories.items()]
+        for history, rows in histories:  # all of it is looked at before anything changes
+            history.check(rows)
         self._stage.load(state["model"])
         if self.optimizer is not None:
-            self.optimizer.load_state_dict(state["optimizer"])
-        for hop, history in self._stage.histories.items():
-            history.restore(state["history"][f"{hop}.{self.way}"])
+            self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        for history, rows in histories:
+            history.restore(rows)
         self.epoch, self._primed = state["epoch"], state["primed"]
+
+    def close(self) -> None:
+        """Give the process groups back that the trainer made; a transport that was handed in stays open."""
+        if self._own_transport:
+            self.transport.close()
 
     @property
     def timeline(self) -> Timeline:

@@ -47,7 +47,7 @@ class Walk:
         Returns:
             The sum of the chunks' losses, float64; 0 before the last stage.
         """
-        total = torch.zeros((), dtype=torch.float64)
+        total = torch.zeros((), dtype=torch.float64, device=self.stage.device)
         fresh = torch.zeros(len(order), dtype=torch.bool, device=self.stage.device)
         kept: dict[int, tuple[Rows, Rows, Tensor]] = {}
         for chunk, arriving in _ahead(order, lambda chunk: self.boundary.rows(chunk, epoch)):
@@ -57,7 +57,7 @@ class Walk:
             with self.trace.event("forward", chunk), torch.set_grad_enabled(not self.recompute):
                 outputs = self._compute(chunk, inputs, fresh, epoch, replay=False)
             if "loss" in outputs:
-                total += outputs["loss"].detach().double().cpu()
+                total += outputs["loss"].detach().double()
             self.boundary.send_rows(outputs, chunk, epoch)
             kept[chunk] = inputs, {} if self.recompute else outputs, fresh
             del inputs, outputs
@@ -92,7 +92,7 @@ class Walk:
             shared = x if stage.shares else None
         else:
             x, shared = inputs["x"], inputs.get("shared")
-        edges = inputs["edges"] if "edges" in inputs else stage.part.edge_attr(chunk)
+        edges = inputs["edges"] if "edges" in inputs else stage.edge_states(chunk)
         x, edges = stage.forward(chunk, x, shared, edges, fresh, lambda hop, at: self.trades(hop, at, epoch), replay)
         if self.boundary.following is None:
             return {"loss": self.loss(stage.leave(x, chunk), chunk)}
