@@ -84,6 +84,11 @@ class Job:
         return HopShape(wide, wide, wide, 0, True, MODELS[self.model].parameters(wide))
 
     @property
+    def end_parameters(self) -> tuple[int, int]:
+        """How many numbers the first and the last part learn: one linear map each."""
+        return self.features * self.hidden + self.hidden, self.hidden * self.classes + self.classes
+
+    @property
     def saved(self) -> NetworkSaved:
         """What autograd keeps: of a first part dropped-out features and masks, of a last part the same of its rows."""
         model, row = MODELS[self.model], self.hidden * ITEM
@@ -176,8 +181,10 @@ def predict(
         links = [count * (link if ways > 1 else 0.0) + (send if stages > 1 else 0.0) for count in counts]
         slowest = max(map(max, passes, links))
         epoch += math.fsum(passes) + (stages - 1) * (send + hardware.latency_seconds) + (chunks - 1) * slowest
-    learned = max(counts) * shape.parameters
-    epoch += hardware.all_reduce(learned * ITEM, ways)
+    parameters = [count * shape.parameters for count in counts]
+    parameters[0] += job.end_parameters[0]
+    parameters[-1] += job.end_parameters[1]
+    epoch += hardware.all_reduce(max(parameters) * ITEM, ways)
     work = job.layers * (sum(forward) + sum(backward) + again) + times * sum(ends)
     numbers = 2.0 * (stages - 1) * job.nodes * job.hidden * (2 if job.shares else 1)
     numbers += 2 * ratio * job.nodes * job.layers * shape.message_channels
@@ -268,7 +275,8 @@ def _memory(job: Job, counts: list[int], ways: int, chunks: int, replication: Re
         none,
         none[None],
     )
-    ends = job.features * job.hidden + job.hidden, job.hidden * job.classes + job.classes
     chosen = {0, len(counts) - 1, counts.index(max(counts))}
-    found = [rank_memory(work, share, stage, job.saved, recompute, job.features, 2, ends) for stage in chosen]
+    found = [
+        rank_memory(work, share, stage, job.saved, recompute, job.features, 2, job.end_parameters) for stage in chosen
+    ]
     return max(found, key=lambda memory: memory.total)

@@ -11,6 +11,7 @@ from typing import Any
 from gnnkit.pipeline._costs import Costs, HopSeconds
 from gnnkit.pipeline._hardware import Hardware
 from gnnkit.pipeline._memory import Memory, memory_of
+from gnnkit.pipeline._saved import NetworkSaved
 from gnnkit.pipeline._timeline import Event, EventKind, Timeline
 from gnnkit.pipeline._volume import Volume, volume_of
 from gnnkit.pipeline._workload import Workload
@@ -44,7 +45,16 @@ class Simulation:
 
 
 def simulate(
-    work: Workload, hardware: Hardware, costs: Costs | None = None, order: Sequence[int] | None = None
+    work: Workload,
+    hardware: Hardware,
+    costs: Costs | None = None,
+    order: Sequence[int] | None = None,
+    *,
+    saved: NetworkSaved | None = None,
+    recompute: bool = False,
+    in_channels: int | None = None,
+    optimizer_states: int = 2,
+    end_parameters: tuple[int, int] = (0, 0),
 ) -> Simulation:
     """Predict an epoch of a plan: a timeline, bytes, memory and bubbles. A pure function.
 
@@ -63,9 +73,15 @@ def simulate(
         hardware: The link and, for estimates, the processor.
         costs: Seconds of computing; None to estimate them from ``hardware``.
         order: The chunks in the order of the epoch; None for 0, 1, ….
+        saved: What `measure_saved` gives, for memory; None for a guess.
+        recompute: Whether chunks are computed once more on their way back; ``costs`` that are given contain it.
+        in_channels: Width of the features; None for that of the first hop's rows.
+        optimizer_states: Numbers the optimiser keeps for each parameter: 2 for Adam.
+        end_parameters: How many numbers the network's first and last part learn.
 
     Raises:
-        ValueError: ``order`` is no permutation of the chunks, or ``costs`` are of another plan.
+        ValueError: ``order`` is no permutation of the chunks, or ``costs`` or ``saved`` are of another
+            plan or network.
 
     Example:
         >>> import torch, gnnkit
@@ -84,7 +100,15 @@ def simulate(
     chunks = list(range(work.num_chunks)) if order is None else list(order)
     if sorted(chunks) != list(range(work.num_chunks)):
         raise ValueError(f"order: expected each of the {work.num_chunks} chunks once (got {chunks})")
-    costs = Costs.estimate(work, hardware) if costs is None else costs
+    memory = memory_of(
+        work,
+        saved,
+        recompute=recompute,
+        in_channels=in_channels,
+        optimizer_states=optimizer_states,
+        end_parameters=end_parameters,
+    )
+    costs = Costs.estimate(work, hardware, ends=end_parameters, recompute=recompute) if costs is None else costs
     for name, passes in (("forward", costs.forward), ("backward", costs.backward)):
         sizes = {len(row) for row in passes}
         if len(passes) != work.world_size or sizes != {work.num_chunks}:
@@ -92,9 +116,9 @@ def simulate(
             raise ValueError(f"costs: expected {expected} (got {len(passes)} of {sorted(sizes)})")
     clock = _Clock(work, hardware)
     clock.run([_walk(work, costs, rank, chunks) for rank in range(work.world_size)])
-    _update(clock, work, costs, hardware)
+    _update(clock, work, costs, hardware, end_parameters)
     events = sorted(clock.events, key=lambda event: (event.rank, event.start_seconds, event.end_seconds))
-    return Simulation(Timeline(tuple(events), max(clock.time)), volume_of(work), memory_of(work))
+    return Simulation(Timeline(tuple(events), max(clock.time)), volume_of(work, sum(end_parameters)), memory)
 
 
 # What a rank does, one after the other: ("work", seconds), ("send", kind, chunk, what, to, bytes),
@@ -239,12 +263,14 @@ class _Clock:
             self.time[rank] = moment
 
 
-def _update(clock: _Clock, work: Workload, costs: Costs, hardware: Hardware) -> None:
+def _update(clock: _Clock, work: Workload, costs: Costs, hardware: Hardware, ends: tuple[int, int]) -> None:
     """Add up the gradients over the ways of each stage, and step."""
     ways = work.ways
     for stage, (low, high) in enumerate(work.stages):
         ranks = range(stage * ways, (stage + 1) * ways)
-        size = sum(shape.parameters for shape in work.shapes[low:high]) * max(work.itemsize, 4)
+        learned = sum(shape.parameters for shape in work.shapes[low:high])
+        learned += (ends[0] if low == 0 else 0) + (ends[1] if high == len(work.shapes) else 0)
+        size = learned * max(work.itemsize, 4)
         together = max(max(clock.time[rank], clock.link[rank] if ways > 1 else 0.0) for rank in ranks)
         for rank in ranks:
             clock._until(rank, together + hardware.all_reduce(size, ways), -1)

@@ -65,7 +65,7 @@ def test_graph_modes_prediction_is_near_what_is_simulated(link: float) -> None:
     cut = plan(ring(960), 4, ways=4, partitioner=torch.arange(960) % 4)  # every row is read by all other ways
     work = Workload.of(cut, ring(960), [job.shape] * 4, first_channels=16)
     split = predict(job, hardware, 1, 4, 1, lambda ways: 3.0)
-    found = simulate(work, hardware, Costs.estimate(work, hardware, ends=(256, 256)))
+    found = simulate(work, hardware, end_parameters=job.end_parameters)
     assert split.epoch_seconds == pytest.approx(found.epoch_seconds, rel=0.1)
     assert split.sent_bytes == found.volume.total
 
@@ -106,8 +106,8 @@ def test_memory_is_that_of_an_even_plan() -> None:
     job = Job(6, 16, 960, 4 * 960, features=24, classes=8)
     cut = plan(ring(960), 6, stages=2, chunks=4, partitioner=torch.arange(960) // 240)
     work = Workload.of(cut, ring(960), [job.shape] * 6, first_channels=16)
-    ends = 24 * 16 + 16, 16 * 8 + 8
-    exact = memory_of(work, job.saved, in_channels=24, end_parameters=ends)
+    assert job.end_parameters == (24 * 16 + 16, 16 * 8 + 8)
+    exact = memory_of(work, job.saved, in_channels=24, end_parameters=job.end_parameters)
     guess = predict(job, A100, 2, 1, 4, lambda ways: 0.0 if ways == 1 else 16 / 960).memory
     assert guess == max(exact, key=lambda memory: memory.total)
 

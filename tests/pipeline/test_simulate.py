@@ -18,11 +18,14 @@ from gnnkit.pipeline import (
     HARDWARE,
     Costs,
     Hardware,
+    NetworkSaved,
     PassSeconds,
     Plan,
+    Saved,
     Timeline,
     Workload,
     crossover_link_speed,
+    memory_of,
     schedule,
     simulate,
 )
@@ -160,6 +163,25 @@ def test_ways_add_up_their_gradients_over_trees() -> None:
     assert found == [pytest.approx((before + 6 * 2.0, before + 6 * 2.0 + 0.5))]  # 2 ceil(log2 5)
     link = Hardware(link_bytes_per_second=10.0, latency_seconds=2.0)
     assert [link.all_reduce(80, ways) for ways in (1, 2, 1024)] == pytest.approx([0.0, 8 + 4, 2 * 1023 / 1024 * 8 + 40])
+
+
+def test_the_networks_ends_count_in_memory_in_what_is_summed_and_in_time() -> None:
+    work = make(([1, 1], 2, 4), 0)
+    ends = {"in_channels": 40, "end_parameters": (300, 50)}
+    plain, whole = simulate(work, Hardware()), simulate(work, Hardware(), **ends)  # type: ignore[arg-type]
+    assert whole.memory == memory_of(work, **ends)  # type: ignore[arg-type]
+    assert whole.memory[0].parameters - plain.memory[0].parameters == 300 * 4 * 4
+    assert whole.memory[0].inputs == 5 * plain.memory[0].inputs
+    assert whole.volume.parameters - plain.volume.parameters == 2 * 350 * 4
+    kept = NetworkSaved(4.0, (Saved(64.0, 0.0, 4.0),) * 2, 8.0)
+    again = simulate(work, HARDWARE["a100"], saved=kept, recompute=True)
+    assert again.memory == memory_of(work, kept, recompute=True)
+    assert again.epoch_seconds > simulate(work, HARDWARE["a100"]).epoch_seconds
+    link, costs = Hardware(link_bytes_per_second=100.0), random_costs(work, 0)
+    apart = [simulate(work, link, costs, end_parameters=ends) for ends in ((0, 0), (300, 50))]
+    starts = [[found.timeline.of(rank, "update")[0].start_seconds for rank in range(4)] for found in apart]
+    later = [second - first for first, second in zip(*starts, strict=True)]
+    assert later == pytest.approx([12.0, 12.0, 2.0, 2.0])  # 2 (W - 1) / W of 1200 and of 200 bytes
 
 
 def test_rows_that_need_no_gradient_send_none_back() -> None:
