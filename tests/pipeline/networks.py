@@ -67,6 +67,19 @@ class Attention(OneHop):
         return x + a.tanh()
 
 
+class DropsFirst(nn.Module):
+    """No `OneHop` either: random numbers for each row that it is given, sources too, before rows are gathered."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.lin = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, edge_index: Tensor, **_: Any) -> Tensor:
+        src, dst = edge_index
+        rows = F.dropout(x, 0.3, self.training)[src]
+        return x + self.lin(x.new_zeros(x.shape).index_add(0, dst, rows)).tanh()
+
+
 class EdgeStates(nn.Module):
     """No `OneHop`: a layer by the contract alone, whose edges have states that change."""
 
@@ -92,6 +105,7 @@ def network(kind: str, num_layers: int = 4, width: int = 6) -> Network:
         "shared": (Shared, {"edges": "gcn", "shares": True}),
         "attention": (Attention, {"edges": "loops"}),
         "edges": (EdgeStates, {}),
+        "drops first": (DropsFirst, {}),
         "bare": (Plain, {"edges": "mean"}),
     }
     layer, options = kinds[kind]

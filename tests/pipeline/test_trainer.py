@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from networks import CLASSES, FEATURES, N, cells, graph, network
-from torch import nn
+from networks import CLASSES, FEATURES, N, Plain, cells, graph, network
+from torch import Tensor, nn
 from trainer_ranks import make
 
 from gnnkit import Adjacency
@@ -221,3 +221,95 @@ def test_networks_of_layers_that_read_other_edges() -> None:
         Network(net.first, list(net.layers), net.last, edges="mean")
     with pytest.raises(ValueError, match=r"edge_attr: expected None, for self-loops have no state \(got edges='gcn'\)"):
         net(torch.rand(3, FEATURES).double(), torch.tensor([[0], [1]]), torch.rand(1, 2))
+
+
+class Root(Plain):
+    """A finite loss whose gradient is not: the root of zero."""
+
+    def after(self, a: Tensor, x: Tensor, shared: Tensor | None = None) -> Tensor:
+        return (self.lin(a) * 0).abs().sqrt() + x
+
+
+def test_gradients_that_are_not_finite_take_no_step() -> None:
+    torch.manual_seed(0)
+    net = Network(nn.Linear(FEATURES, 8), [Root(8)], nn.Linear(8, CLASSES), edges="gcn").double()
+    one = trainer(net, 2)
+    before = [p.clone() for p in net.parameters()]
+    with pytest.raises(FloatingPointError, match=r"a finite loss and gradients \(got [\d.]+ and [\d]+ NaN or infinite"):
+        one.train_epoch()
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
+
+
+def test_a_state_is_a_copy() -> None:
+    one = trainer(deep("gcnii", 0.3), 4)
+    losses(one, 2)
+    state = one.state()
+    expected = losses(one, 3)
+    for _ in range(2):
+        one.load_state(state)
+        assert losses(one, 3) == expected
+
+
+def test_parameters_that_nothing_uses_stay_as_they_are() -> None:
+    net = deep("gcn")
+    net.layers[0].register_parameter("unused", nn.Parameter(torch.ones(1, dtype=torch.float64)))
+    one = trainer(net, 3, optimizer=lambda parameters: torch.optim.Adam(parameters, lr=0.1, weight_decay=0.1))
+    losses(one, 2)
+    assert float(net.layers[0].unused.detach()) == 1
+
+
+class Gated(Network):
+    """A network that is called in another way than its parts say."""
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor | None = None) -> Tensor:
+        return 2 * super().forward(x, edge_index)
+
+
+def test_networks_that_cannot_be_cut() -> None:
+    net = deep("gcn")
+    gated = Gated(net.first, list(net.layers), net.last, edges="gcn")
+    with pytest.raises(ValueError, match=r"network: expected a Network that is called as one \(got Gated.forward\)"):
+        trainer(gated)
+    tied = Network(net.first, [net.layers[0]] * 3, net.last, edges="gcn")
+    with pytest.raises(ValueError, match=r"expected parameters of one part each \(got layers.1\S+, which is layers.0"):
+        trainer(tied)
+    extra = Network(net.first, list(net.layers), net.last, edges="gcn")
+    extra.register_parameter("gate", nn.Parameter(torch.zeros(1)))
+    with pytest.raises(ValueError, match=r"expected parameters in first, layers and last \(got gate\)"):
+        trainer(extra)
+    with pytest.raises(ValueError, match=r"of the features' torch.float64 \(got first\S+, torch.float32\)"):
+        trainer(deep("gcn").float())
+
+
+def test_refused_edges_and_seeds() -> None:
+    given, net = graph("plain"), deep("gcn")
+    adj, weight = read_edges(given["edge_index"], N, "gcn", torch.float64)
+    cut = plan(adj, 6, chunks=4, partitioner=cells(1, 4))
+    rest = (given["x"], given["y"], given["train"])
+    part = ChunkedGraph(adj, cut, edge_weight=weight, edges="gcn").part()
+    with pytest.raises(ValueError, match=r"edge_attr: expected None beside a part"):
+        PipelineTrainer(net, cut, part, *rest, optimizer=adam, edge_attr=torch.rand(3, 2))
+    plain = ChunkedGraph(adj, cut, edge_weight=weight).part()
+    with pytest.raises(ValueError, match=r"graph: expected a part with edges='gcn', the network's \(got 'plain'\)"):
+        PipelineTrainer(net, cut, plain, *rest, optimizer=adam)
+    for attr in (torch.rand(170), torch.ones(170, 2, dtype=torch.int64), torch.full((170, 2), torch.nan)):
+        with pytest.raises(ValueError, match=r"edge_attr: expected finite floating states of shape \[E, De\] \(got"):
+            PipelineTrainer(network("edges"), cut, given["edge_index"], *rest, optimizer=adam, edge_attr=attr)
+    with pytest.raises(ValueError, match=r"seed: expected a whole number from 0 \(got 1.5\)"):
+        trainer(net, seed=1.5)
+    with pytest.raises(ValueError, match=r"x: expected float32, float64 or bfloat16.* \(got torch.float16\)"):
+        trainer(deep("gcn").half(), x=graph("plain")["x"].half())
+    with pytest.raises(ValueError, match=r"train: expected int64 ids of nodes \(got a list\)"):
+        PipelineTrainer(net, cut, given["edge_index"], given["x"], given["y"], [0, 1], optimizer=adam)
+
+
+def test_edge_states_of_a_part() -> None:
+    given = graph("edges")
+    adj = Adjacency.from_edge_index(given["edge_index"], N)
+    cut = plan(adj, 4, chunks=3, partitioner=cells(1, 3))
+    rest = (given["x"], given["y"], given["train"])
+    part = ChunkedGraph.of(given["edge_index"], cut, "plain", edge_attr=given["edge_attr"]).part()
+    one = PipelineTrainer(network("edges"), cut, part, *rest, optimizer=adam)
+    attr = given["edge_attr"]
+    other = PipelineTrainer(network("edges"), cut, given["edge_index"], *rest, optimizer=adam, edge_attr=attr)
+    assert losses(one) == losses(other)

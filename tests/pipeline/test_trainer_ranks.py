@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from processes import run_ranks
-from trainer_ranks import Case, train, train_all
+from trainer_ranks import Case, disagree, train, train_all
 
 HYBRID = (2, 2, 3)
 CASES: dict[str, Case] = {
@@ -21,6 +21,7 @@ CASES: dict[str, Case] = {
     "random numbers while rows are gathered": ("attention", HYBRID, {}),
     "states of edges": ("edges", HYBRID, {}),
     "states of edges, no ways": ("edges", (4, 1, 3), {}),
+    "random numbers for sources": ("drops first", HYBRID, {}),
     "no row-wise ends": ("bare", HYBRID, {}),
     "recomputation": ("shared", HYBRID, {"recompute": True}),
     "recomputation of edges' states": ("edges", HYBRID, {"recompute": True}),
@@ -49,3 +50,15 @@ def test_processes_compute_what_one_does(name: str) -> None:
         torch.testing.assert_close(ranks[0][1][key], expected, rtol=1e-9, atol=1e-11, msg=key)
     torch.testing.assert_close(ranks[0][2], outputs, rtol=1e-9, atol=1e-11)
     assert all(rank[1] is None and rank[2] is None for rank in ranks[1:])
+
+
+def test_ranks_that_would_train_something_else_are_refused() -> None:
+    for found in run_ranks(2, disagree):
+        assert (
+            found
+            == [
+                "plan: expected the same plan, weights, edges, training nodes and settings on every rank "
+                "(got 1 that differ from rank 0)"
+            ]
+            * 3
+        )

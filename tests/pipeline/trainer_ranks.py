@@ -36,3 +36,25 @@ def train(case: Case) -> Any:
 def train_all(rank: int, world_size: int, cases: dict[str, Case]) -> dict[str, Any]:
     """Train one case after the other, for a process takes longer to start than to train."""
     return {name: train(case) for name, case in cases.items()}
+
+
+def disagree(rank: int, world_size: int) -> list[str]:
+    """Make trainers with other weights, training nodes and settings on rank 1; give what each says."""
+    said = []
+    for change in ("weights", "train", "prime"):
+        given, net = graph("plain"), network("plain")
+        adj = Adjacency.from_edge_index(given["edge_index"], len(given["x"]))
+        cut = plan(adj, 4, ways=2, chunks=2, partitioner=cells(2, 2))
+        train, options = given["train"], {}
+        if rank == 1 and change == "weights":
+            torch.nn.init.zeros_(net.last.weight)
+        elif rank == 1 and change == "train":
+            train = train[1:]
+        elif rank == 1:
+            options = {"prime": False}
+        try:
+            rest = (given["edge_index"], given["x"], given["y"], train)
+            PipelineTrainer(net, cut, *rest, optimizer=torch.optim.SGD, **options)
+        except ValueError as error:
+            said.append(str(error))
+    return said
