@@ -37,8 +37,9 @@ class Checkpoints:
 
     Safety: checksums tell damage, not intent. A stranger's checkpoint cannot run code by what is known of the formats:
     the manifest is JSON, tensors are read by ``torch.load(weights_only=True)``, and the index of torch's, a pickle, by
-    an unpickler that knows its nine classes, torch's dtypes and nothing else. It can ask for much memory, and it can
-    hold any numbers. Do not hand its folder to ``torch.distributed.checkpoint.load``, which unpickles the index freely.
+    an unpickler that knows the classes of an index, torch's dtypes and nothing else, and leaves them as they are. It
+    can ask for much memory, and it can hold any numbers. Do not hand its folder to
+    ``torch.distributed.checkpoint.load``, which unpickles the index freely.
 
     Cost: each process writes its state once and reads it back once for its checksum; a restore reads it twice and holds
     it a second time in host memory.

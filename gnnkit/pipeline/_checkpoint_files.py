@@ -8,8 +8,9 @@ import json
 import os
 import pickle
 import warnings
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -38,13 +39,49 @@ _KNOWN = {
 }
 
 
-class _IndexUnpickler(pickle.Unpickler):
-    """Knows what torch's index of shards is made of, and nothing else that a pickle may name."""
+class _IndexUnpickler(pickle._Unpickler):
+    """Knows what torch's index of shards is made of, and nothing else that a pickle may name.
+
+    Names are not enough: a pickle may also give attributes to what it names, and so change a class for the process.
+    So only new records get any, and all else is called with plain values alone.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _KNOWN or (module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)):
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"it names {module}.{name}")
+
+    def _make(self: Any) -> None:
+        kind, arguments = self.stack[-2:]
+        _require(isinstance(kind, type) and is_dataclass(kind) and arguments == (), "makes", kind)
+        self.load_newobj()
+
+    def _call(self: Any) -> None:
+        kind, arguments = self.stack[-2:]
+        plain = all(isinstance(each, int | str | tuple) for each in arguments)
+        _require(plain and not is_dataclass(kind), "calls", kind)
+        self.load_reduce()
+
+    def _build(self: Any) -> None:
+        record = self.stack[-2]
+        _require(is_dataclass(record) and not isinstance(record, type), "changes", record)
+        self.load_build()
+
+    def _other(self: Any) -> None:
+        _require(False, "makes", "something in a way of old pickles")
+
+    dispatch: ClassVar[dict[int, Any]] = {
+        **pickle._Unpickler.dispatch,
+        pickle.NEWOBJ[0]: _make,
+        pickle.REDUCE[0]: _call,
+        pickle.BUILD[0]: _build,
+        **dict.fromkeys([pickle.NEWOBJ_EX[0], pickle.INST[0], pickle.OBJ[0]], _other),
+    }
+
+
+def _require(fit: bool, does: str, what: object) -> None:
+    if not fit:
+        raise pickle.UnpicklingError(f"it {does} {what}")
 
 
 class _Reader(FileSystemReader):

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.distributed.checkpoint.metadata import StorageMeta
 
 from gnnkit.pipeline import Checkpoints, Plan
 from gnnkit.pipeline import _checkpoint_files as files
@@ -249,6 +250,42 @@ def test_a_strangers_checkpoint_runs_no_code(tmp_path: Path, monkeypatch: pytest
     assert not (tmp_path / "evil").exists()
     pickle.loads(pickle.dumps(Evil()))
     assert (tmp_path / "evil").exists()  # it would have
+
+
+def put_index(folder: Path, index: bytes) -> None:
+    """Replace torch's index, with the right checksum."""
+    (folder / ".metadata").write_bytes(index)
+    rewritten(folder, lambda content: content.update(index=files.checksum(folder / ".metadata")))
+
+
+PATH = b"cpathlib\nPosixPath\n"
+RECORD = b"ctorch.distributed.checkpoint.metadata\nStorageMeta\n"
+STATE = b"(N}X\x08\x00\x00\x00is_mount\x88st"  # (None, {"is_mount": True}): what pickle gives by setattr
+
+
+@pytest.mark.parametrize(
+    ("does", "said"),
+    [
+        (PATH + STATE + b"b", r"changes <class 'pathlib.*PosixPath'>"),
+        (RECORD + STATE + b"b", r"changes <class '.*StorageMeta'>"),
+        (b"ctorch.serialization\n_get_layout\n" + STATE + b"b", "changes <function _get_layout"),
+        (b"ctorch\nfloat32\n" + STATE + b"b", "changes torch.float32"),
+        (PATH + b"X\x01\x00\x00\x00a\x85R" + STATE + b"b", "changes a"),
+        (PATH + PATH + b"\x85R", r"calls <class 'pathlib.*PosixPath'>"),
+        (RECORD + b")R", r"calls <class '.*StorageMeta'>"),
+        (PATH + b")\x81", r"makes <class 'pathlib.*PosixPath'>"),
+        (PATH + b")}\x92", "makes something in a way of old pickles"),
+        (b"(" + RECORD + b"o", "makes something in a way of old pickles"),
+        (b"(i" + PATH[1:], "makes something in a way of old pickles"),
+    ],
+)
+def test_a_strangers_index_changes_no_class(does: bytes, said: str, tmp_path: Path) -> None:
+    saved(tmp_path)
+    before = {kind: dict(vars(kind)) for kind in (type(tmp_path), StorageMeta)}
+    put_index(tmp_path / "checkpoint-000001", b"\x80\x04" + does + b".")
+    with pytest.raises(ValueError, match=rf"expected an index of tensors \(got UnpicklingError: it {said}"):
+        checkpoints(tmp_path, Steps()).restore()
+    assert {kind: dict(vars(kind)) for kind in before} == before
 
 
 def test_a_manifest_that_holds_something_else_is_refused(tmp_path: Path) -> None:
