@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
@@ -44,6 +43,7 @@ def pipeline(
     from gnnkit.bench._summary import summarise
     from gnnkit.bench._tables import terminal_table
     from gnnkit.datasets import card
+    from gnnkit.pipeline._launch import torchrun_place
     from gnnkit.pipeline._transport import PeerError
 
     flags = {
@@ -59,7 +59,7 @@ def pipeline(
         "train.checkpoint_every": checkpoint_every,
     }
     overrides = [f"{path}={value}" for path, value in flags.items() if value is not None] + (settings or [])
-    first = os.environ.get("RANK", "0") == "0"
+    first = torchrun_place()[0] == 0
     console = Console()
     watched = watch(console, f"{dataset} {model}", seeds, card(dataset, root).metric) if first else nullcontext()
     with watched as progress:

@@ -207,11 +207,14 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _fail(message: str, code: int, alike: bool = False) -> None:
-    """Print and exit; what all processes of torchrun say alike is said by rank 0."""
-    under_torchrun = "TORCHELASTIC_RUN_ID" in os.environ and os.environ["WORLD_SIZE"] != "1"
-    if not (alike and under_torchrun and os.environ["RANK"] != "0"):
-        rank = f"rank {os.environ['RANK']}: " if under_torchrun and not alike else ""
-        print(f"gnnkit: {rank}{' '.join(message.split())}", file=sys.stderr)
+    """Print and exit; what all processes of torchrun say alike is said by rank 0 first, which ends the others."""
+    under_torchrun = {"TORCHELASTIC_RUN_ID", "RANK"} <= os.environ.keys() and os.environ.get("WORLD_SIZE", "1") != "1"
+    if alike and under_torchrun:
+        from gnnkit.pipeline._launch import let_rank_0_speak
+
+        let_rank_0_speak()
+    rank = f"rank {os.environ['RANK']}: " if under_torchrun and not alike else ""
+    print(f"gnnkit: {rank}{' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -82,15 +81,14 @@ def run_pipeline(
         >>> record.results[0]["chunks"], record.results[0]["epochs_run"]
         (8, 5)
     """
-    from gnnkit.pipeline._launch import launched, torchrun_processes
+    from gnnkit.pipeline._launch import launched, let_rank_0_speak, torchrun_place
 
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0 or max(seeds) >= 2**32:
         raise ValueError(f"seeds: expected distinct numbers >= 0, at least one, below 2^32 (got {list(seeds)})")
     try:
-        config = pipeline_config(dataset, model, root, overrides, torchrun_processes())
-    except ValueError as error:
-        if torchrun_processes() > 1 and os.environ["RANK"] != "0":  # all say the same: rank 0 says it
-            raise SystemExit(1) from error
+        config = pipeline_config(dataset, model, root, overrides, torchrun_place()[1])
+    except ValueError:
+        let_rank_0_speak()
         raise
     target = provenance.resolve_device(device)
     process = config.process

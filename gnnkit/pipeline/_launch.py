@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ import torch
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
+
+_SECONDS_TO_SPEAK = 60.0
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,27 @@ class Launch:
     backend: str
 
 
-def torchrun_processes() -> int:
-    """Return how many processes torchrun started: 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+def torchrun_place() -> tuple[int, int]:
+    """Return this process's rank and how many processes torchrun started: 0 and 1 without it.
+
+    It is there where RANK and WORLD_SIZE both are; schedulers of clusters set one of them for themselves.
+
+    Raises:
+        ValueError: They are no numbers, or do not fit each other.
+    """
+    if not {"RANK", "WORLD_SIZE"} <= os.environ.keys():
+        return 0, 1
+    processes = _number("WORLD_SIZE", 1, 10**9)
+    return _number("RANK", 0, processes - 1), processes
+
+
+def let_rank_0_speak() -> None:
+    """Give rank 0 the time to say what every rank would say; whoever is not ended meanwhile says it too.
+
+    The first process that ends makes torchrun end the others: ended in silence, it would take the words from rank 0.
+    """
+    if os.environ.get("RANK", "0") != "0" and torchrun_place()[1] > 1:
+        time.sleep(_SECONDS_TO_SPEAK)
 
 
 @contextmanager
@@ -55,10 +76,16 @@ def launched(device: torch.device, *, threads: int | None = None, timeout_second
 
     Yields:
         This process's place.
+
+    Raises:
+        ValueError: The numbers that torchrun sets are none.
     """
-    here, local = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
+    _, processes = torchrun_place()
+    here, local = 1, 0
+    if processes > 1:
+        here = _number("LOCAL_WORLD_SIZE", 1, processes, "1")
+        local = _number("LOCAL_RANK", 0, here - 1, "0")
     _set_threads(threads, here)
-    processes = torchrun_processes()
     shared = False
     if device.type == "cuda":
         count = torch.cuda.device_count() if device.index is None else 1
@@ -90,6 +117,13 @@ def all_gather(value: Any) -> list[Any]:
     values: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def _number(name: str, low: int, high: int, absent: str = "") -> int:
+    text = os.environ.get(name, absent)
+    if not text.isdecimal() or not low <= int(text) <= high:
+        raise ValueError(f"{name}: expected a whole number from {low} to {high}, as torchrun sets it (got {text!r})")
+    return int(text)
 
 
 def _attempt() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from shell import Shell
 
 from gnnkit.bench import find_runs
 from gnnkit.bench._pipeline_part import OwnRows
-from gnnkit.pipeline import PipelineTrainer
+from gnnkit.pipeline import PipelineTrainer, _launch
 from gnnkit.pipeline._launch import launched
 
 SMALL = ("pipeline", "--dataset", "karate", "--model", "gcnii", "--layers", "4", "--hidden", "8", "--device", "cpu")
@@ -129,8 +130,60 @@ def test_a_number_of_processes_that_does_not_fit_is_refused_once(
     assert said == f"rank 0: {expected}; start torchrun with --nproc-per-node 2"
     assert "No such option: --stage" in gnnkit_.fails(*SMALL, "--stage", "2")
     monkeypatch.setenv("RANK", "1")
-    assert gnnkit_.run((*SMALL, "--stages", "2")) == (1, "", "")
-    assert gnnkit_.run((*SMALL, "--stage", "2")) == (2, "", "")
+    waited: list[float] = []
+    monkeypatch.setattr(_launch.time, "sleep", waited.append)  # torchrun ends it there once rank 0 has spoken
+    assert gnnkit_.fails(*SMALL, "--stages", "2").startswith(f"rank 1: {expected}")
+    assert "No such option: --stage" in gnnkit_.fails(*SMALL, "--stage", "2")
+    assert waited == [_launch._SECONDS_TO_SPEAK] * 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [("--model", "mixhop"), ("--model", "gcnii", "--mode")])
+def test_rank_0_is_heard_however_late_it_comes(words: tuple[str, ...], tmp_path: Path) -> None:
+    late = "import os, time\nif os.environ.get('RANK') == '0':\n    time.sleep(8)\n"
+    (tmp_path / "sitecustomize.py").write_text(late)
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "gnnkit.pipeline"]
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, *launcher, "--dataset", "karate", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
+    )
+    told = [line for line in done.stderr.splitlines() if line.startswith("gnnkit: ")]
+    assert len(told) == 1, done.stderr[-3000:]
+    assert told[0].startswith(("gnnkit: rank 0: model: expected", "gnnkit: Option '--mode' requires"))
+
+
+def test_a_cluster_that_sets_one_of_torchruns_numbers_is_no_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    monkeypatch.setenv("LOCAL_RANK", "none of ours")
+    with launched(torch.device("cpu"), threads=torch.get_num_threads()) as here:
+        assert (here.rank, here.processes) == (0, 1)
+    monkeypatch.setenv("RANK", "5")
+    assert _launch.torchrun_place() == (5, 8)
+    monkeypatch.delenv("WORLD_SIZE")
+    assert _launch.torchrun_place() == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("rank", "processes", "said"),
+    [
+        ("0", "two", "WORLD_SIZE: expected a whole number from 1 to 1000000000, as torchrun sets it (got 'two')"),
+        ("2", "2", "RANK: expected a whole number from 0 to 1, as torchrun sets it (got '2')"),
+        ("0", "", "WORLD_SIZE: expected a whole number from 1 to 1000000000, as torchrun sets it (got '')"),
+    ],
+)
+def test_numbers_that_are_none_of_torchruns_are_refused(
+    rank: str, processes: str, said: str, gnnkit_: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", processes)
+    assert gnnkit_.fails(*SMALL) == said
 
 
 def test_the_module_is_the_command(gnnkit_: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
