@@ -22,6 +22,7 @@ from gnnkit.pipeline._part import Part
 from gnnkit.pipeline._place import agree, fingerprint, neighbours, part_of, travels
 from gnnkit.pipeline._plan import Plan
 from gnnkit.pipeline._rows import Trade, Wait
+from gnnkit.pipeline._schedule import schedule
 from gnnkit.pipeline._stage import Stage
 from gnnkit.pipeline._timeline import Timeline
 from gnnkit.pipeline._trace import Trace
@@ -174,7 +175,8 @@ class PipelineTrainer:
             self._keyed.epoch = epoch
             for parameter in self._stage.parameters().values():
                 parameter.grad = None
-            total = self._walk.run(self.plan.order(epoch), epoch)
+            tasks = schedule(self.plan.num_stages, self.plan.order(epoch)).tasks[self.stage_index]
+            total = self._walk.run(tasks, epoch)
         loss = self._update(total, epoch)
         for history in self._stage.histories.values():
             history.end_epoch(epoch)

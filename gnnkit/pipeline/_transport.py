@@ -80,6 +80,8 @@ class Transport:
         if self.world_size == 1:
             return
         patience, self._backends = Patience(timeout_seconds), dist.get_backend_config()
+        if "cpu:" not in self._backends:  # sizes, losses and votes are on the CPU
+            raise ValueError(f'backend: expected one for the CPU too, "cpu:gloo,cuda:nccl" (got {self._backends!r})')
 
         def name(rank: int) -> str:
             said = describe(rank)

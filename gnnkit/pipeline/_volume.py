@@ -96,6 +96,8 @@ def volume_of(work: Workload, end_parameters: int = 0) -> Volume:
         for chunk in range(work.num_chunks)
     )
     given = int(work.given.sum()) * work.itemsize
+    first = work.stages[0][1]  # what comes into a later stage has a gradient, and with it all that is made of it
+    back = sum(s.message_channels for hop, s in enumerate(work.shapes) if s.message_grad or hop >= first)
     # parameters are float32 or wider whatever travels between the hops
     learned = sum(shape.parameters for shape in work.shapes) + end_parameters
     return Volume(
@@ -103,7 +105,7 @@ def volume_of(work: Workload, end_parameters: int = 0) -> Volume:
         between,
         between,
         given * sum(shape.message_channels for shape in work.shapes),
-        given * sum(shape.message_channels for shape in work.shapes if shape.message_grad),
+        given * back,
         work.ways * learned * max(work.itemsize, 4) if work.ways > 1 else 0,
     )
 

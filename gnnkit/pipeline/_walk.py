@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gnnkit.pipeline._boundary import Arriving, Boundary, landed
 from gnnkit.pipeline._rows import Trade
+from gnnkit.pipeline._schedule import Task
 from gnnkit.pipeline._stage import Stage
 from gnnkit.pipeline._trace import Trace
 
@@ -41,16 +42,18 @@ class Walk:
         self.stage, self.boundary, self.trace = stage, boundary, trace
         self.features, self.loss, self.trades, self.recompute = features, loss, trades, recompute
 
-    def run(self, order: Sequence[int], epoch: int) -> Tensor:
-        """Walk all chunks forward and back; gradients add up in the parameters.
+    def run(self, tasks: Sequence[Task], epoch: int) -> Tensor:
+        """Walk all chunks forward and back, as the stage's schedule says; gradients add up in the parameters.
 
         Returns:
             The sum of the chunks' losses, float64; 0 before the last stage.
         """
         total = torch.zeros((), dtype=torch.float64, device=self.stage.device)
-        fresh = torch.zeros(len(order), dtype=torch.bool, device=self.stage.device)
+        forward = [task.chunk for task in tasks if task.kind == "forward"]
+        backward = [task.chunk for task in tasks if task.kind == "backward"]
+        fresh = torch.zeros(len(forward), dtype=torch.bool, device=self.stage.device)
         kept: dict[int, tuple[Rows, Rows, Tensor]] = {}
-        for chunk, arriving in _ahead(order, lambda chunk: self.boundary.rows(chunk, epoch)):
+        for chunk, arriving in _ahead(forward, lambda chunk: self.boundary.rows(chunk, epoch)):
             inputs = self._inputs(chunk, arriving)
             fresh = fresh.clone()  # which chunks' rows this one reads as this epoch's
             fresh[chunk] = True
@@ -61,7 +64,7 @@ class Walk:
             self.boundary.send_rows(outputs, chunk, epoch)
             kept[chunk] = inputs, {} if self.recompute else outputs, fresh
             del inputs, outputs
-        for chunk, arriving in _ahead(order[::-1], lambda chunk: self.boundary.gradients(chunk, epoch)):
+        for chunk, arriving in _ahead(backward, lambda chunk: self.boundary.gradients(chunk, epoch)):
             gradients = self._wait(chunk, arriving)
             inputs, outputs, fresh = kept.pop(chunk)
             with self.trace.event("backward", chunk):
