@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
+
 from gnnkit import datasets
 from gnnkit.bench._inputs import FeaturesConfig, require_choices
 from gnnkit.datasets import Card
@@ -59,7 +61,7 @@ class CutConfig:
             if mode == other and number > 1:
                 raise ValueError(f"plan.{name}: expected 1 in {mode} mode (got {number})")
             if mode == "hybrid" and number == 1:
-                raise ValueError(f"plan.{name}: expected more than 1 in hybrid mode (got 1 with {processes} processes)")
+                raise ValueError(f"plan.{name}: expected more than 1 in hybrid mode, --{name} 2 (got 1)")
         if processes not in (1, stages * ways):
             raise ValueError(
                 f"processes: expected {stages * ways}, for {stages} stages of {ways} ways, or one that executes all "
@@ -207,6 +209,11 @@ def pipeline_config(
             f"plan.chunks: expected at most as many cells as the {card.num_nodes} nodes "
             f"(got {ways} ways of {chunks} chunks)"
         )
+    try:
+        with torch.device("meta"):  # which allocates and draws nothing
+            build_network(config, card)
+    except ValueError as error:
+        raise ValueError(f"model.{error}") from None
     return config
 
 

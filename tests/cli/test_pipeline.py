@@ -55,8 +55,8 @@ def test_it_prints_a_table_stores_the_run_and_writes_the_json_file(gnnkit_: Shel
 
 def test_a_report_shows_modes_beside_each_other(gnnkit_: Shell, folder: Path) -> None:
     gnnkit_(*STAGES, "--epochs", "2")
-    gnnkit_(*SMALL, "--epochs", "2", "--mode", "graph", "--set", "plan.ways=2")
-    gnnkit_(*SMALL, "--epochs", "2", "--mode", "hybrid", "--stages", "2", "--set", "plan.ways=2")
+    gnnkit_(*SMALL, "--epochs", "2", "--mode", "graph", "--ways", "2")
+    gnnkit_(*SMALL, "--epochs", "2", "--mode", "hybrid", "--stages", "2", "--ways", "2")
     rows = [record.results[0] for record in find_runs([folder / "runs"])]
     shapes = {row["mode"]: (row["stages"], row["ways"], row["chunks"]) for row in rows}
     assert shapes == {"pipeline": (2, 1, 3), "graph": (1, 2, 1), "hybrid": (2, 2, 8)}
@@ -103,9 +103,11 @@ def test_features_in_a_file_give_the_same_weights(gnnkit_: Shell, folder: Path) 
         (("--stages", "5"), "plan.stages: expected at most the 4 layers (got 5)"),
         (("--stages", "2", "--chunks", "35"), "plan.chunks: expected at most as many cells as the 34 nodes"),
         (("--mode", "graph", "--stages", "2"), "plan.stages: expected 1 in graph mode (got 2)"),
-        (("--set", "plan.ways=2"), "plan.ways: expected 1 in pipeline mode (got 2)"),
+        (("--ways", "2"), "plan.ways: expected 1 in pipeline mode (got 2)"),
         (("--mode", "hybrid"), "plan.stages: expected a number of stages in hybrid mode, --stages (got none)"),
-        (("--mode", "hybrid", "--stages", "2"), "plan.ways: expected more than 1 in hybrid mode (got 1 with 1"),
+        (("--mode", "hybrid", "--stages", "2"), "plan.ways: expected more than 1 in hybrid mode, --ways 2 (got 1)"),
+        (("--set", "model.alpha=3"), "model.alpha: expected a number in [0, 1] (got 3.0)"),
+        (("--model", "gat", "--hidden", "9"), "model.heads: expected a divisor of hidden_channels=9 (got 4)"),
         (("--refresh", "0"), "train.refresh: expected a number >= 1"),
         (("--precision", "half"), "override train.precision: expected full or bf16 (got 'half')"),
         (("--set", "features.kind=pinned"), "features.kind: expected memory or memmap in a pipeline (got 'pinned')"),
