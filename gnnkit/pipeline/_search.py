@@ -6,13 +6,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from gnnkit.pipeline._costs import ROW_TOUCHES
 from gnnkit.pipeline._hardware import Hardware
-from gnnkit.pipeline._predict import ROOM, Job, Replication, Split, predict
+from gnnkit.pipeline._predict import Job, Replication, Split, predict
+from gnnkit.pipeline._verdict import DEEPEST, GAIN, assumptions, preferred, verdict
 
 CHUNKS = (2, 4, 8)  # chunks a stage that are tried; more cost kernels, fewer cost bubbles
-DEEPEST = 256  # layers up to which the depth is looked for from which pipelining pays
-GAIN = 1.05  # what predictions have to differ by to count
+FEWER, MOST_FEWER = 0.9, 128  # smaller numbers of GPUs are tried down to this share, at most so many
 QUALITY = 0.25
 
 
@@ -95,10 +94,8 @@ class Search:
 
     @property
     def best(self) -> Split:
-        """The fastest split that fits, or the smallest where none does."""
-        if self.splits[0].fits:
-            return self.splits[0]
-        return min(self.splits, key=lambda split: split.memory.total)
+        """The fastest split that fits, graph mode unless another is 5 % faster, or the smallest where none fits."""
+        return preferred(self.splits)
 
 
 def search(
@@ -138,14 +135,16 @@ def search(
     replication = replication_model(job.edges / job.nodes, measured, quality)
     splits = sorted(_splits(job, gpus, hardware, replication), key=lambda split: (not split.fits, split.epoch_seconds))
     crossover = _crossover(job, gpus, hardware, replication)
+    wins = _pipelining_wins(job, gpus, hardware, replication)
+    fewer = _with_fewer(job, gpus, hardware, replication, preferred(splits))
     return Search(
         job,
         gpus,
         hardware,
         tuple(splits),
         crossover,
-        _verdict(job, gpus, splits, crossover, _pipelining_wins(job, gpus, hardware, replication)),
-        _assumptions(hardware, measured, quality, replication, gpus),
+        verdict(job, gpus, splits, crossover, wins, fewer),
+        assumptions(hardware, measured, quality, replication, gpus),
     )
 
 
@@ -169,6 +168,16 @@ def _splits(job: Job, gpus: int, hardware: Hardware, replication: Replication) -
     return found
 
 
+def _with_fewer(job: Job, gpus: int, hardware: Hardware, replication: Replication, best: Split) -> Split | None:
+    """Find the split of a little fewer GPUs that is faster by what counts, or that fits where ``best`` does not."""
+    found = best
+    for fewer in range(gpus - 1, max(math.ceil(FEWER * gpus), gpus - MOST_FEWER) - 1, -1):
+        split = preferred(_splits(job, fewer, hardware, replication))
+        if split.fits and (not found.fits or split.epoch_seconds * GAIN < found.epoch_seconds):
+            found = split
+    return None if found is best else found
+
+
 def _pipelining_wins(job: Job, gpus: int, hardware: Hardware, replication: Replication) -> bool:
     """Whether some split with several stages is faster than graph mode by what counts, memory aside."""
     roomy = replace(hardware, memory_bytes=math.inf)
@@ -183,66 +192,3 @@ def _crossover(job: Job, gpus: int, hardware: Hardware, replication: Replication
         if _pipelining_wins(replace(job, layers=layers), gpus, hardware, replication):
             return layers
     return None
-
-
-def _verdict(job: Job, gpus: int, splits: list[Split], crossover: int | None, wins: bool) -> str:
-    """Say in words what the predictions come to."""
-    if gpus == 1:
-        return "One GPU: there is nothing to split."
-    best = splits[0]
-    graph = next(split for split in splits if split.stages == 1)
-    if crossover is None:
-        depth = f"No depth up to {DEEPEST} layers is predicted to change that."
-    elif crossover == 2:
-        depth = f"Memory aside, two layers are enough for stages to be {GAIN - 1:.0%} faster than graph mode."
-    else:
-        depth = f"Memory aside, graph mode is predicted to win below {crossover} layers."
-    if not best.fits:
-        return f"No split is predicted to fit into memory; the smallest needs {_smallest(splits):.0f} GB a GPU. {depth}"
-    if best.stages == 1:
-        if job.layers == 1:
-            why = "one layer cannot be cut into stages"
-        elif wins:
-            why = "splits that would be faster do not fit into memory, or not without computing twice"
-        elif crossover is None:
-            why = "the cut is cheap for this link"
-        elif crossover > job.layers:
-            why = f"{job.layers} layers are too few for this cut and link"
-        else:
-            why = f"stages do not share {job.layers} layers evenly"
-        return f"Pipelining is not predicted to help: {why}. {depth}"
-    if not graph.fits:
-        return f"Pipelining is predicted to help: graph mode alone does not fit into memory. {depth}"
-    gain = graph.epoch_seconds / best.epoch_seconds
-    if gain < GAIN:
-        return (
-            f"Pipelining is not predicted to help: {gain - 1:.0%} faster than graph mode is less than counts. {depth}"
-        )
-    return f"Pipelining is predicted to help: {gain:.2f} times faster than graph mode. {depth}"
-
-
-def _smallest(splits: list[Split]) -> float:
-    return min(split.memory.total for split in splits) / 1e9
-
-
-def _assumptions(
-    hardware: Hardware, measured: Mapping[int, float] | None, quality: float, replication: Replication, gpus: int
-) -> tuple[str, ...]:
-    """List what the predictions rest on."""
-    given = ", ".join(f"{ways}={ratio:g}" for ways, ratio in sorted((measured or {}).items()))
-    cut = f"measured {given}, and in proportion elsewhere" if given else f"{quality:g} of a random cut's"
-    return (
-        f"{hardware.name}: {hardware.flops / 1e12:g} TFLOP/s, {hardware.memory_bytes_per_second / 1e9:g} GB/s, "
-        f"{hardware.memory_bytes / 1e9:g} GB ({hardware.source}); {hardware.efficiency:.0%} of the speeds is reached",
-        f"every message goes over a full-duplex link of {hardware.link_bytes_per_second / 1e9:g} GB/s a GPU with "
-        f"{hardware.latency_seconds * 1e6:g} us latency; nothing is faster within a host, nothing congests",
-        "a hop's messages to all other ways leave at once: their bytes queue, but however many, they cost one latency; "
-        "ways add up gradients with 2 ceil(log2 W) latencies (trees) and 2 (W - 1) / W of the bytes through each link",
-        f"replicas a node M/N: {cut}; {replication(gpus):.2f} for {gpus} ways; a share r / (r + 0.3) of the edges "
-        "waits for other ways, r = M/N / sqrt(K)",
-        f"float32; an edge reads a whole row from memory, a hop's row-wise parts touch rows {ROW_TOUCHES} times; "
-        f"backward the row-wise parts count twice; {hardware.overhead_seconds * 1e6:g} us a hop and chunk for kernels",
-        "equal chunks and ways, all hops alike; stages take hops by cost; no priming, no evaluation",
-        "memory: each hop's tables of current and historical rows and gradients (fewer with one chunk), kept "
-        f"activations, inputs, buffers, topology, parameters with Adam; at most {ROOM:.0%} of a GPU's may be used",
-    )

@@ -30,7 +30,7 @@ from gnnkit.pipeline import (
     simulate,
     volume_ratio,
 )
-from gnnkit.pipeline._search import GAIN
+from gnnkit.pipeline._verdict import GAIN, preferred, verdict
 
 PRODUCTS = Job(64, 256, 2_449_029, 123_718_280, features=100, classes=47)
 PAPERS = Job(64, 256, 111_059_956, 1_615_685_872, features=128, classes=172)
@@ -184,6 +184,41 @@ def test_where_memory_is_short_activations_are_computed_twice() -> None:
 )
 def test_it_says_plainly_whether_pipelining_helps(job: Job, gpus: int, hardware: Hardware, words: str) -> None:
     assert words in search(job, gpus, hardware).verdict
+
+
+def test_where_few_numbers_of_stages_divide_the_gpus_that_is_the_reason() -> None:
+    for gpus, why in ((257, "no number of stages from 2 to 64 divides 257"), (254, "of 2 to 64 stages only 2 can")):
+        found = search(PRODUCTS, gpus, A100)
+        assert f"not predicted to help: {why}" in found.verdict
+        named = next(
+            g for g in range(gpus - 1, 0, -1) if f" {g} GPUs are predicted to take less time: " in found.verdict
+        )
+        better = search(PRODUCTS, named, A100).best
+        assert better.stages > 1
+        assert better.epoch_seconds * GAIN < found.best.epoch_seconds
+        assert f"{better.stages} stages x {better.ways} ways" in found.verdict
+        assert any(line.startswith("stages divide the number of GPUs") for line in found.assumptions)
+    assert "GPUs are" not in search(PRODUCTS, 256, A100).verdict
+    found = search(replace(PRODUCTS, model="gat"), 67, replace(A100, memory_bytes=30e9))
+    assert not found.best.fits
+    assert " GPUs are predicted to fit: " in found.verdict
+
+
+def test_graph_mode_is_the_best_unless_stages_are_faster_by_what_counts() -> None:
+    found = search(PRODUCTS, 64, A100)
+    alone = next(split for split in found.splits if split.stages == 1)
+    staged = next(split for split in found.splits if split.stages == 16)
+    for seconds, better in ((1.04, alone), (1.06, staged)):
+        one, other = replace(alone, epoch_seconds=seconds), replace(staged, epoch_seconds=1.0)
+        assert preferred([other, one]).stages == better.stages
+        said = verdict(PRODUCTS, 64, [other, one], 2, better is staged, None)
+        assert ("Pipelining is predicted to help: 1.06 times" in said) == (better is staged)
+        assert ("not predicted to help: 4.0% faster than graph mode is less than counts, 5%" in said) == (
+            better is alone
+        )
+        assert preferred([other, replace(one, fits=False)]).stages == 16
+    none = [replace(split, fits=False) for split in (alone, staged)]
+    assert preferred(none).memory.total == min(split.memory.total for split in none)
 
 
 def test_below_the_crossover_graph_mode_wins_and_at_it_stages_do() -> None:
