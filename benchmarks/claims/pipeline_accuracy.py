@@ -16,7 +16,6 @@ import statistics
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from scipy.stats import t as student
 from torch import Tensor, nn
 
 import gnnkit
-from gnnkit import kernels, pipeline
 from gnnkit.datasets import load
 from gnnkit.pipeline import PipelineTrainer, adapters, plan
 
@@ -74,17 +72,6 @@ VARIANTS: dict[str, tuple[int, int | None, bool]] = {
 CHUNKED, CONTROLS = ("4 chunks", "16 chunks"), ("16 chunks, history zero", "16 chunks, never refreshed")
 
 
-@cache
-def source() -> str:
-    """Return a digest of the code that makes the numbers: the pipeline and the kernels."""
-    total = hashlib.sha256()
-    for package in (pipeline, kernels):
-        assert package.__file__ is not None
-        for path in sorted(Path(package.__file__).parent.glob("*.py")):
-            total.update(path.name.encode() + path.read_bytes())
-    return total.hexdigest()
-
-
 @dataclass(frozen=True)
 class Run:
     """One training."""
@@ -97,7 +84,7 @@ class Run:
     @property
     def key(self) -> str:
         """Name the run by all that makes its number, the source included."""
-        settings = [asdict(self), asdict(RECIPES[self.graph, self.model]), VARIANTS[self.variant], source()]
+        settings = [asdict(self), asdict(RECIPES[self.graph, self.model]), VARIANTS[self.variant], SOURCE]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
@@ -216,6 +203,18 @@ def judge(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 }
             )
     return lines
+
+
+def _digest_of_loaded() -> str:
+    """Return a digest of the code that makes the numbers: what of the pipeline and the kernels is loaded for it."""
+    total = hashlib.sha256()
+    for name, module in sorted(sys.modules.items()):
+        if name.startswith(("gnnkit.pipeline.", "gnnkit.kernels.")) and module.__file__ is not None:
+            total.update(name.encode() + Path(module.__file__).read_bytes())
+    return total.hexdigest()
+
+
+SOURCE = _digest_of_loaded()  # at once, for more is loaded later
 
 
 def main() -> int:
