@@ -26,7 +26,7 @@ def plan(
     from rich.console import Console
     from rich.table import Table
 
-    from gnnkit.pipeline._search_text import COLUMNS, best_line, search_by_name, table_rows
+    from gnnkit.pipeline._search_text import COLUMNS, LEGEND, best_line, search_by_name, table_rows
 
     found = search_by_name(
         layers,
@@ -49,6 +49,7 @@ def plan(
     for row in table_rows(found):
         table.add_row(*row)
     console.print(table)
+    console.print(LEGEND, highlight=False, markup=False)
     console.print(best_line(found), style="bold", highlight=False)
     console.print(found.verdict, highlight=False)
     console.print("It assumes:", style="bold")

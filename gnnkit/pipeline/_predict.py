@@ -37,6 +37,14 @@ MODELS = {
     "gat": _Model(lambda h: h * h + 3 * h, 4.0, 1.0, False),
 }
 Replication = Callable[[int], float]
+_LIMITS = {  # least and most of each size: beyond, it is a slip of the hand
+    "layers": (1, 4096),
+    "hidden": (1, 1_000_000),
+    "nodes": (1, 10**12),
+    "edges": (0, 10**15),
+    "features": (1, 10**8),
+    "classes": (1, 10**8),
+}
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,8 @@ class Job:
         model: One of ``gcn``, ``sage``, ``resgcn``, ``gcnii``, ``gat``.
 
     Raises:
-        ValueError: A size is below 1 (edges: 0), or the model is unknown.
+        ValueError: A size is below 1 (edges: 0) or beyond any graph or network, there are more than N² edges, or the
+            model is unknown.
     """
 
     layers: int
@@ -65,10 +74,13 @@ class Job:
     model: str = "gcn"
 
     def __post_init__(self) -> None:
-        for name, least in (("layers", 1), ("hidden", 1), ("nodes", 1), ("edges", 0), ("features", 1), ("classes", 1)):
+        for name, (least, most) in _LIMITS.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ValueError(f"{name}: expected a whole number >= {least} (got {value!r})")
+            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+                got = f"{value:.3g}" if isinstance(value, int) and value > most else repr(value)
+                raise ValueError(f"{name}: expected a whole number from {least} to {most:,} (got {got})")
+        if self.edges > self.nodes**2:
+            raise ValueError(f"edges: expected at most {self.nodes**2:.3g}, nodes x nodes (got {self.edges:.3g})")
         if self.model not in MODELS:
             raise ValueError(f"model: expected one of {', '.join(MODELS)} (got {self.model!r})")
 

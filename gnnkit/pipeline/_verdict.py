@@ -51,7 +51,7 @@ def _finding(
     fewer: Split | None,
 ) -> str:
     if not best.fits:
-        return f"No split is predicted to fit into memory; the smallest needs {best.memory.total / 1e9:,.0f} GB a GPU"
+        return f"No split is predicted to fit into memory; the smallest needs {gigabytes(best.memory.total)} GB a GPU"
     graph = next(split for split in splits if split.stages == 1)
     if best is not graph:
         if not graph.fits:
@@ -81,7 +81,7 @@ def _finding(
 
 def _depth(crossover: int | None) -> str:
     if crossover is None:
-        return f"No depth up to {DEEPEST} layers is predicted to change that."
+        return f"No depth up to {DEEPEST} layers is predicted to make stages {GAIN - 1:.0%} faster than graph mode."
     if crossover == 2:
         return f"Memory aside, two layers are enough for stages to be {GAIN - 1:.0%} faster than graph mode."
     return f"Memory aside, graph mode is predicted to win below {crossover} layers."
@@ -91,13 +91,23 @@ def _hint(best: Split, fewer: Split | None) -> str:
     if fewer is None:
         return ""
     gain = "take less time" if best.fits else "fit"
-    sizes = f"{counted(fewer.stages, 'stage')} x {counted(fewer.ways, 'way')}, {counted(fewer.chunks, 'chunk')}"
-    return f" {fewer.stages * fewer.ways} GPUs are predicted to {gain}: {sizes}, {fewer.epoch_seconds:.3g} s an epoch."
+    named = f"{fewer.stages * fewer.ways} GPUs are predicted to {gain}: {split_sizes(fewer)}"
+    return f" {named}, {fewer.epoch_seconds:.3g} s an epoch."
 
 
-def counted(number: int, what: str) -> str:
-    """Say ``1 stage`` or ``2 stages``."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def split_sizes(split: Split) -> str:
+    """Say ``1 stage x 8 ways, 1 chunk``."""
+    stages, ways, chunks = (
+        f"{number} {what}{'' if number == 1 else 's'}"
+        for number, what in ((split.stages, "stage"), (split.ways, "way"), (split.chunks, "chunk"))
+    )
+    return f"{stages} x {ways}, {chunks}"
+
+
+def gigabytes(size: float) -> str:
+    """Write a number of bytes in GB: ``0.844``, ``34.5``, ``1,474``, ``1.23e+07``."""
+    amount = size / 1e9
+    return f"{amount:,.0f}" if 100 <= amount < 1e6 else f"{amount:.3g}"
 
 
 def assumptions(

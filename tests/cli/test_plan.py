@@ -20,6 +20,13 @@ def test_plan_prints_a_labelled_table_the_best_split_and_what_it_assumes(gnnkit_
         assert words in text
 
 
+def test_plan_says_what_its_columns_mean_and_counts_one_as_one(gnnkit_: Shell) -> None:
+    line = "plan --layers 1 --hidden 16 --gpus 2 --nodes 1e12 --edges 1e15"
+    text = " ".join(gnnkit_(*line.split()).split())
+    for words in ("busy: ", "GB sent: by all GPUs", "(R): ", "1 stage x 2 ways, 1 chunk:", "1.71e+07 GB a GPU"):
+        assert words in text
+
+
 def test_plan_says_when_nothing_fits(gnnkit_: Shell) -> None:
     text = gnnkit_(*PAPERS.replace("1024", "8").split(), "--model", "gcnii")
     assert "Smallest: " in text
@@ -34,9 +41,17 @@ def test_plan_says_when_nothing_fits(gnnkit_: Shell) -> None:
         ("--nodes 1.5", "nodes: expected a whole number"),
         ("--nodes nan", "nodes"),
         ("--edges inf", "edges"),
+        ("--nodes 1e30", "nodes: expected a whole number from 1 to 1,000,000,000,000 (got 1e+30)"),
+        ("--edges 1e30", "edges: expected a whole number from 0 to 1,000,000,000,000,000 (got 1e+30)"),
+        ("--gpus 8 --nodes 1000 --edges 1e9", "edges: expected at most 1e+06, nodes x nodes (got 1e+09)"),
+        ("--hidden 100000000000", "hidden: expected a whole number from 1 to 1,000,000 (got 1e+11)"),
+        ("--layers 1000000000", "layers: expected a whole number from 1 to 4,096 (got 1e+09)"),
         ("--model mlp", "'mlp'"),
         ("--hardware abacus", "'abacus'"),
         ("--link-gbps 0", "link-gbps"),
+        ("--link-gbps 1e-300", "link-gbps: expected a number from 0.001 to 1,000,000 (got 1e-300)"),
+        ("--link-gbps nan", "link-gbps: expected"),
+        ("--replication 8=1.0 --replication 8=1.1", "expected each number of ways once (got 8=1 and 8=1.1)"),
         ("--replication 8", "WAYS=RATIO"),
         ("--replication 8=9", "8=9"),
         ("--gpus many", "--gpus"),
