@@ -118,13 +118,17 @@ class _Run:
         self.card = datasets.card(config.dataset, root)
         self.metric = metric_named(self.card.metric, self.card.evaluator)
         ways = config.plan.shape(here.processes)[1]
-        self.transport = Transport(
-            timeout_seconds=config.process.timeout_seconds,
-            describe=lambda rank: "stage {}, way {}".format(*divmod(rank, ways)),
-        )
+
+        def place(rank: int) -> str:
+            return "stage {}, way {}".format(*divmod(rank, ways))
+
         self.writer: RunWriter | None = None
         self.sent: dict[str, int] = {}  # bytes of the last epoch, by this process
-        self.share: Share = take_share(config, here, root, self.transport)
+        preparing = Transport(timeout_seconds=config.process.prepare_seconds, describe=place)
+        self.share: Share = take_share(config, here, root, preparing)
+        preparing.barrier()
+        preparing.close()
+        self.transport = Transport(timeout_seconds=config.process.timeout_seconds, describe=place)
         if here.rank == 0:
             self.writer = RunWriter(out, _spec(config, self.card, list(overrides), here, self.share))
         self.folder: Path = self.transport.broadcast_object(self.writer.folder if self.writer else None, 0)

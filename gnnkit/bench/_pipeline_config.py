@@ -145,13 +145,16 @@ class ProcessConfig:
     Attributes:
         threads: Of each on the CPU; None for OMP_NUM_THREADS, else the cores shared among a host's.
         timeout_seconds: After which a process that does not answer is given up.
+        prepare_seconds: The same while the dataset is downloaded, converted and cut, which takes them unequal times.
     """
 
     threads: int | None = None
     timeout_seconds: float = 600.0
+    prepare_seconds: float = 86400.0
 
     def __post_init__(self) -> None:
-        require("process.timeout_seconds", self.timeout_seconds, low=0, above=True, high=1e9)
+        for name in ("timeout_seconds", "prepare_seconds"):
+            require(f"process.{name}", getattr(self, name), low=0, above=True, high=1e9)
         if self.threads is not None:
             require("process.threads", self.threads, low=1, high=1e6)
 

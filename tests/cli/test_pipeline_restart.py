@@ -16,21 +16,24 @@ WORDS = [
     *("--dataset", "karate", "--model", "gcnii", "--layers", "4", "--hidden", "8", "--device", "cpu"),
     *("--epochs", "25", "--checkpoint-every", "5", "--chunks", "3", "--set", "plan.partitioner=builtin"),
 ]
-SCRIPT = str(Path(__file__).with_name("restart_ranks.py"))
+HERE = Path(__file__).parent
 
 
-@pytest.mark.slow
-def test_ranks_that_are_killed_or_hang_cost_epochs_and_no_digit(gnnkit_: Shell, folder: Path) -> None:
-    gnnkit_("pipeline", *WORDS, "--stages", "2", "--out", "unbroken")
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "5", SCRIPT]
-    done = subprocess.run(
-        [sys.executable, *launcher, *WORDS, "--out", "broken"],
+def torchrun(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *words],
         capture_output=True,
         text=True,
         check=False,
         timeout=500,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
+
+
+@pytest.mark.slow
+def test_ranks_that_are_killed_or_hang_cost_epochs_and_no_digit(gnnkit_: Shell, folder: Path) -> None:
+    gnnkit_("pipeline", *WORDS, "--stages", "2", "--out", "unbroken")
+    done = torchrun("--max-restarts", "5", str(HERE / "restart_ranks.py"), *WORDS, "--out", "broken")
     assert done.returncode == 0, done.stderr[-3000:]
     ((unbroken,), (broken,)) = (find_runs([folder / name]) for name in ("unbroken", "broken"))
     (one,), (other,) = unbroken.results, broken.results
@@ -47,3 +50,13 @@ def test_ranks_that_are_killed_or_hang_cost_epochs_and_no_digit(gnnkit_: Shell, 
     assert "within 10 s" in told[-1]
     assert 25 + 5 + 3 <= broken.epochs_executed() <= 25 + 5 * len(told)
     assert "seed 0: continued after epoch 10" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seconds", "code"), [("86400", 0), ("10", 1)])
+def test_who_prepares_the_dataset_has_time_of_its_own(seconds: str, code: int, folder: Path) -> None:
+    limits = ("--set", "process.timeout_seconds=10", "--set", f"process.prepare_seconds={seconds}")
+    done = torchrun(str(HERE / "prepare_ranks.py"), *WORDS, *limits)
+    assert done.returncode == code, done.stderr[-3000:]
+    assert ("gnnkit: rank 1: rank 0 (stage 0, way 0) did not" in done.stderr) == bool(code), done.stderr[-3000:]
+    assert bool(list(folder.glob("runs/*/results.jsonl"))) == (not code)
