@@ -76,7 +76,8 @@ def _gpu(name: str, teraflops: float, bandwidth: float, gigabytes: float, link_g
         latency_seconds=1e-5,
         overhead_seconds=1e-4,
         efficiency=0.5,
-        source="NVIDIA's data sheets: float32 without tensor cores, memory, one network adapter a GPU as in its DGX",
+        source="NVIDIA's data sheets: float32 without tensor cores, memory, a GPU's share of its DGX's network "
+        "adapters; latency, overhead and efficiency are guesses",
     )
 
 

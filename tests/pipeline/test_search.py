@@ -240,6 +240,7 @@ def test_assumptions_name_speeds_their_source_the_cut_and_memory() -> None:
         "2 ceil(log2 W) latencies",
         "19.5 TFLOP/s",
         "NVIDIA's data sheets",
+        "latency, overhead and efficiency are guesses",
         "25 GB/s",
         "measured 8=0.9",
         "50%",
