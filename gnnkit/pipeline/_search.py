@@ -78,8 +78,8 @@ class Search:
         gpus: How many.
         hardware: Which.
         splits: The best chunks of each number of stages, fastest first, those that fit before those that do not.
-        crossover_layers: The number of layers from which on a split with several stages is 5 % faster than graph mode,
-            if memory were no matter; None if there is none up to 256.
+        crossover_layers: The smallest number of layers at which a split with several stages is 5 % faster than graph
+            mode, if memory were no matter; None if there is none up to 256.
         verdict: In words, whether pipelining helps.
         assumptions: What the predictions rest on.
     """
