@@ -60,8 +60,8 @@ class Stage:
         states = {name: module.state_dict() for name, module in self.modules.items()}
         return {f"{n}.{k}": t.detach().cpu().clone() for n, state in states.items() for k, t in state.items()}
 
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take weights as `state` gives them.
+    def check(self, state: Mapping[str, Tensor]) -> None:
+        """Require weights as `state` gives them.
 
         Raises:
             ValueError: They are another stage's.
@@ -71,6 +71,9 @@ class Stage:
         if expected != got:
             differing = sorted(name for name in {*expected, *got} if expected.get(name) != got.get(name))
             raise ValueError(f"model: expected this stage's weights (got others at {', '.join(differing)})")
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Take weights that `check` has seen."""
         for name, module in self.modules.items():
             prefix = f"{name}."
             module.load_state_dict({k.removeprefix(prefix): t for k, t in state.items() if k.startswith(prefix)})

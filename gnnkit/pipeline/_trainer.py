@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -24,6 +24,7 @@ from gnnkit.pipeline._plan import Plan
 from gnnkit.pipeline._rows import Trade, Wait
 from gnnkit.pipeline._schedule import schedule
 from gnnkit.pipeline._stage import Stage
+from gnnkit.pipeline._state import load_state_of, state_of
 from gnnkit.pipeline._timeline import Timeline
 from gnnkit.pipeline._trace import Trace
 from gnnkit.pipeline._trade import send_rows, trade
@@ -158,6 +159,7 @@ class PipelineTrainer:
         self._walk = Walk(self._stage, self._boundary, self._features, targets, self._trades, again, self._trace)
         own = [parameter for parameter in self._stage.parameters().values() if parameter.requires_grad]
         self.optimizer = optimizer(own) if own else None
+        self._lost = False
         self._primed = not prime or self.part.num_chunks == 1  # one chunk reads nothing of an earlier epoch
 
     # ------------------------------------------------------------------ training
@@ -165,7 +167,7 @@ class PipelineTrainer:
     def train_epoch(self) -> float:
         """Train one epoch; return the mean loss over the training nodes of the whole graph, the same on all ranks."""
         epoch = self.epoch
-        with self._keyed.leave_alone():
+        with self._in_step(), self._keyed.leave_alone():
             self._stage.train(True)
             if not self._primed:
                 self._prime()
@@ -177,7 +179,7 @@ class PipelineTrainer:
                 parameter.grad = None
             tasks = schedule(self.plan.num_stages, self.plan.order(epoch)).tasks[self.stage_index]
             total = self._walk.run(tasks, epoch)
-        loss = self._update(total, epoch)
+            loss = self._update(total, epoch)
         for history in self._stage.histories.values():
             history.end_epoch(epoch)
         self.epoch = epoch + 1
@@ -221,6 +223,19 @@ class PipelineTrainer:
             history.prime()
         self._primed = True
 
+    @contextmanager
+    def _in_step(self) -> Iterator[None]:
+        """Remember an error that leaves this process out of step with the others, whose messages it may have missed."""
+        if self._lost:
+            raise RuntimeError("expected processes in step: go on from a checkpoint in new ones (got an earlier error)")
+        try:
+            yield
+        except FloatingPointError:  # raised on all ranks alike
+            raise
+        except BaseException:
+            self._lost = self.transport.world_size > 1
+            raise
+
     # ------------------------------------------------------------------ inference
 
     def infer(self) -> Tensor | None:
@@ -228,13 +243,12 @@ class PipelineTrainer:
         modes = self._stage.modes()
         self._stage.train(False)
         try:
-            with self._keyed.leave_alone():
+            with self._in_step(), self._keyed.leave_alone():
                 outputs = stream(self._stage, self._boundary, self._features, self._fill)
+                rows = torch.cat(outputs) if self._boundary.following is None else None
+                return collect(self.transport, self.plan, self.part, rows, self._stage.output_dtype, self.device)
         finally:
             self._stage.restore(modes)
-        last = self._boundary.following is None
-        rows = torch.cat(outputs) if last else None
-        return collect(self.transport, self.plan, self.part, rows, self._stage.output_dtype, self.device)
 
     # ------------------------------------------------------------------ state
 
@@ -253,32 +267,17 @@ class PipelineTrainer:
         return whole if self.transport.rank == 0 else None
 
     def state(self) -> dict[str, Any]:
-        """Return all that training goes on from: epoch, this stage's weights, its optimiser, its historical rows."""
-        return {
-            "epoch": self.epoch,
-            "primed": self._primed,
-            "model": self._stage.state(),
-            "optimizer": copy.deepcopy(self.optimizer.state_dict()) if self.optimizer is not None else {},
-            "history": {f"{hop}.{self.way}": h.historical.clone() for hop, h in self._stage.histories.items()},
-        }
+        """Return copies of all that training goes on from: epoch, this stage's weights, optimiser, historical rows."""
+        state = state_of(self._stage, self.optimizer, self.way)
+        return {"epoch": self.epoch, "primed": self._primed, **state}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a state of the same plan, network and place.
 
         Raises:
-            ValueError: It belongs to another.
+            ValueError: It belongs to another; nothing has changed.
         """
-        wanted = {f"{hop}.{self.way}" for hop in self._stage.histories}
-        if set(state["history"]) != wanted:
-            raise ValueError(f"history: expected {sorted(wanted)} (got {sorted(state['history'])})")
-        histories = [(h, state["history"][f"{hop}.{self.way}"]) for hop, h in self._stage.histories.items()]
-        for history, rows in histories:  # all of it is looked at before anything changes
-            history.check(rows)
-        self._stage.load(state["model"])
-        if self.optimizer is not None:
-            self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
-        for history, rows in histories:
-            history.restore(rows)
+        load_state_of(self._stage, self.optimizer, self.way, state)
         self.epoch, self._primed = state["epoch"], state["primed"]
 
     def close(self) -> None:

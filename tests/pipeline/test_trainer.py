@@ -313,3 +313,20 @@ def test_edge_states_of_a_part() -> None:
     attr = given["edge_attr"]
     other = PipelineTrainer(network("edges"), cut, given["edge_index"], *rest, optimizer=adam, edge_attr=attr)
     assert losses(one) == losses(other)
+
+
+def test_a_state_that_is_refused_changes_nothing() -> None:
+    one = trainer(deep("gcn", 0.3), 4)
+    losses(one, 2)
+    before = one.state()
+    other = trainer(deep("gcn", 0.3), 4, optimizer=lambda parameters: torch.optim.SGD(parameters, lr=1.0)).state()
+    wrong = {**before, "history": {name: rows[1:] for name, rows in before["history"].items()}}
+    for state, message in (
+        (other, "optimizer: expected the state of this optimiser"),
+        (wrong, "history: expected rows"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            one.load_state({**state, "epoch": 7})
+    assert one.epoch == 2
+    for name, weight in one.state()["model"].items():
+        assert torch.equal(weight, before["model"][name])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from processes import run_ranks
-from trainer_ranks import Case, disagree, train, train_all
+from trainer_ranks import Case, disagree, interrupt, train, train_all
 
 HYBRID = (2, 2, 3)
 CASES: dict[str, Case] = {
@@ -62,3 +62,7 @@ def test_ranks_that_would_train_something_else_are_refused() -> None:
             ]
             * 3
         )
+
+
+def test_a_process_out_of_step_does_not_go_on() -> None:
+    assert run_ranks(2, interrupt)[0].startswith("expected processes in step: go on from a checkpoint in new ones")

@@ -58,3 +58,25 @@ def disagree(rank: int, world_size: int) -> list[str]:
         except ValueError as error:
             said.append(str(error))
     return said
+
+
+def interrupt(rank: int, world_size: int) -> str:
+    """Interrupt rank 0 in an epoch, then train on; give what that says."""
+    trainer = make("plain", 2, 1, 2, prime=False)
+    if rank == 1:
+        return ""
+    run = trainer._walk.run
+    trainer._walk.run = _stop  # type: ignore[method-assign]
+    try:
+        trainer.train_epoch()
+    except KeyboardInterrupt:
+        trainer._walk.run = run  # type: ignore[method-assign]
+    try:
+        trainer.infer()
+    except RuntimeError as error:
+        return str(error)
+    return "went on"
+
+
+def _stop(*_: Any) -> Any:
+    raise KeyboardInterrupt
