@@ -192,7 +192,7 @@ class PipelineTrainer:
             bad = sum((~gradient.isfinite()).sum() for gradient in gradients) + total.new_zeros(())
             whole = torch.stack([total, bad])
             self.transport.all_reduce([whole], range(self.transport.world_size), "control")
-            loss, wrong = whole.tolist()
+            loss, wrong = (float(value) for value in whole)
             if not math.isfinite(loss) or wrong:
                 got = f"{loss} and {wrong:.0f} NaN or infinite gradients"
                 raise FloatingPointError(f"epoch {epoch + 1}: expected a finite loss and gradients (got {got})")
