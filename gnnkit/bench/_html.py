@@ -12,10 +12,10 @@ from markupsafe import Markup
 
 from gnnkit.bench._plots import svg_text
 from gnnkit.bench._summary import is_share, joined, order, run_labels, score_text, summarise
-from gnnkit.bench._tables import NUMBERS, TEST, duration, memory, table_rows
+from gnnkit.bench._tables import RIGHT, TEST, duration, memory, table_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from gnnkit.bench._store import RunRecord
 
@@ -50,7 +50,7 @@ def html_text(records: Sequence[RunRecord]) -> str:
         header=header,
         rows=rows,
         test_column=TEST,
-        numbers=NUMBERS,
+        numbers={column for column, name in enumerate(header) if name in RIGHT},
         figure=Markup(svg_text(finished)),  # matplotlib has escaped every text in it
         runs=runs,
         unfinished=[{"name": record.folder.name, "command": command(record)} for record in unfinished],
@@ -62,13 +62,29 @@ def html_text(records: Sequence[RunRecord]) -> str:
 
 def command(record: RunRecord) -> str:
     """Give the command that repeats a run, quoted for a POSIX shell."""
-    words = ["gnnkit", "bench", record.spec["dataset"], "--model", record.spec["model"]]
-    if record.results:
-        # `--seeds n` means seeds 0 to n - 1; an interrupted run may have gaps below its last seed.
-        words += ["--seeds", str(max(result["seed"] for result in record.results) + 1)]
-    for override in record.spec["overrides"]:
-        words += ["--set", override]
-    return shlex.join(words)
+    spec = record.spec
+    if "mode" in spec:  # a pipeline's
+        return _torchrun(record)
+    words = ["gnnkit", "bench", spec["dataset"], "--model", spec["model"]]
+    return shlex.join([*words, *_seeds(record), *_settings(spec["overrides"])])
+
+
+def _torchrun(record: RunRecord) -> str:
+    spec = record.spec
+    processes = spec["config"]["processes"]
+    launcher = "gnnkit pipeline" if processes == 1 else f"torchrun --nproc-per-node {processes} -m gnnkit.pipeline"
+    words = launcher.split()
+    words += ["--dataset", spec["dataset"], "--model", spec["model"], *_seeds(record)]
+    return shlex.join([*words, *_settings(each for each in spec["overrides"] if not each.startswith("processes="))])
+
+
+def _seeds(record: RunRecord) -> list[str]:
+    """`--seeds n` means seeds 0 to n - 1; an interrupted run may have gaps below its last seed."""
+    return ["--seeds", str(max(result["seed"] for result in record.results) + 1)] if record.results else []
+
+
+def _settings(overrides: Iterable[str]) -> list[str]:
+    return [word for override in overrides for word in ("--set", override)]
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, Any
 
 from gnnkit.train import METRICS
@@ -30,6 +30,10 @@ class Summary:
         versions: Library versions, by the same rule.
         device: The device, by the same rule.
         overrides: Settings that differ from the recipe, as ``path=value``.
+        mode: How a pipeline has cut the network and the graph: ``"pipeline 4"``, ``"graph 2"``, ``"hybrid 4 x 2"``
+            (stages and ways); None for other runs, as the next two.
+        epoch_seconds: Median over the seeds of a training epoch's seconds.
+        epoch_bytes: Bytes that a training epoch sends, all processes together.
     """
 
     dataset: str
@@ -47,6 +51,12 @@ class Summary:
     versions: dict[str, str]
     device: str
     overrides: list[str]
+    mode: str | None = None
+    epoch_seconds: float | None = None
+    epoch_bytes: int | None = None
+
+
+PIPELINE = ("mode", "epoch_seconds", "epoch_bytes")  # fields that other runs lack
 
 
 def summarise(record: RunRecord) -> Summary:
@@ -80,6 +90,7 @@ def summarise(record: RunRecord) -> Summary:
         versions={name: joined(result["versions"].get(name, "absent") for result in results) for name in libraries},
         device=joined(result["device"] for result in results),
         overrides=list(record.spec["overrides"]),
+        **_of_pipeline(results),
     )
 
 
@@ -108,8 +119,11 @@ def higher_is_better(metric: str) -> bool:
 
 
 def to_json(summary: Summary) -> dict[str, Any]:
-    """Give the summary as a dictionary that `json.dumps` takes; a missing deviation is None."""
-    return asdict(summary)
+    """Give the summary as a dictionary that `json.dumps` takes; a missing deviation is None.
+
+    Without the fields that only a pipeline has, where they are missing.
+    """
+    return {name: each for name, each in asdict(summary).items() if each is not None or name not in PIPELINE}
 
 
 def order(summary: Summary) -> tuple[str, str, str, list[str]]:
@@ -136,6 +150,18 @@ def run_labels(records: Sequence[RunRecord]) -> list[str]:
 def joined(values: Iterable[object]) -> str:
     """Give the distinct values as one comma-separated string, so that mixed provenance stays visible."""
     return ", ".join(sorted({str(value) for value in values}))
+
+
+def _of_pipeline(results: list[dict[str, Any]]) -> dict[str, Any]:
+    first = results[0]
+    if "mode" not in first:
+        return {}
+    counts = {"pipeline": ["stages"], "graph": ["ways"]}.get(first["mode"], ["stages", "ways"])
+    return {
+        "mode": f"{first['mode']} {' x '.join(str(first[name]) for name in counts)}",
+        "epoch_seconds": median(row["epoch_seconds"] for row in results),
+        "epoch_bytes": sum(first["bytes_by_kind"].values()),
+    }
 
 
 def _spread(values: list[float]) -> float | None:

@@ -13,13 +13,13 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from gnnkit.bench._summary import Summary, higher_is_better, is_share, joined, order, score_text, to_json
+from gnnkit.bench._summary import PIPELINE, Summary, higher_is_better, is_share, joined, order, score_text, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TEST = 2  # the column of the test metric, the one in which the best is marked
-NUMBERS = range(2, 7)  # columns aligned to the right
+RIGHT = {"Test", "Test (%)", "Valid", "Valid (%)", "Seeds", "Time", "Memory", "s/epoch", "MB/epoch"}  # aligned so
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -57,13 +57,16 @@ def table_rows(summaries: Sequence[Summary]) -> tuple[list[str], list[Row]]:
 
     The best of a dataset is the best mean test metric as printed, so runs that print alike tie; a dataset
     with a single run has no best. Where every metric is a share, the header says percent; else the cells do.
-    Overrides take a column only if some run has them.
+    Overrides take a column only if some run has them, and so do a pipeline's mode, seconds and megabytes (10^6
+    bytes) an epoch.
     """
     summaries = sorted(summaries, key=order)
     with_overrides = any(summary.overrides for summary in summaries)
     shares = all(is_share(summary.metric) for summary in summaries)
     scores = ["Test (%)", "Valid (%)"] if shares else ["Test", "Valid"]
-    header = ["Dataset", "Model", *scores, "Seeds", "Time", "Memory", "Metric"]
+    with_modes = any(summary.mode is not None for summary in summaries)
+    header = ["Dataset", "Model", *scores, "Seeds", "Time", "Memory"]
+    header += ["Mode", "s/epoch", "MB/epoch"] * with_modes + ["Metric"] + ["Overrides"] * with_overrides
     rows = []
     for summary in summaries:
         rivals = [
@@ -80,14 +83,20 @@ def table_rows(summaries: Sequence[Summary]) -> tuple[list[str], list[Row]]:
             str(len(summary.seeds)),
             duration(summary.wall_seconds),
             memory(summary.peak_memory_bytes),
-            summary.metric,
         ]
+        if with_modes:
+            cells += [
+                summary.mode or "–",
+                "–" if summary.epoch_seconds is None else f"{summary.epoch_seconds:.3g}",
+                "–" if summary.epoch_bytes is None else f"{summary.epoch_bytes / 1e6:.1f}",
+            ]
+        cells.append(summary.metric)
         if with_overrides:
             cells.append(" ".join(summary.overrides))
         extreme = max if higher_is_better(summary.metric) else min
         best = len(rivals) > 1 and float(score_text(summary.metric, summary.test_mean)) == extreme(rivals)
         rows.append(Row(summary.dataset, cells, best))
-    return header + ["Overrides"] * with_overrides, rows
+    return header, rows
 
 
 def terminal_table(summaries: Sequence[Summary]) -> Table:
@@ -95,9 +104,9 @@ def terminal_table(summaries: Sequence[Summary]) -> Table:
     header, rows = table_rows(summaries)
     caption = "Mean ± standard deviation over seeds; bold: best mean of its dataset."
     table = Table(box=SIMPLE_HEAD, caption=caption, pad_edge=False, collapse_padding=True)
-    for column, name in enumerate(header):
+    for name in header:
         # Numbers keep to one line; where a terminal is narrow, names and overrides fold.
-        number = column in NUMBERS
+        number = name in RIGHT
         table.add_column(name, justify="right" if number else "left", no_wrap=number, overflow="fold")
     for position, row in enumerate(rows):
         last_of_group = position + 1 < len(rows) and rows[position + 1].dataset != row.dataset
@@ -113,14 +122,15 @@ def terminal_table(summaries: Sequence[Summary]) -> Table:
 def csv_text(summaries: Sequence[Summary]) -> str:
     """Give the results as CSV, one run a line, every field of `Summary`, metrics as fractions.
 
-    Seeds are separated by spaces; versions and overrides are JSON; a missing deviation is empty.
+    The fields of a pipeline are there if some run has them. Seeds are separated by spaces; versions and overrides
+    are JSON; a missing deviation is empty.
     """
     buffer = io.StringIO()
-    names = [field.name for field in fields(Summary)]
+    rows = [(summary, to_json(summary)) for summary in sorted(summaries, key=order)]
+    names = [f.name for f in fields(Summary) if any(f.name in row for _, row in rows) or f.name not in PIPELINE]
     writer = csv.DictWriter(buffer, names, lineterminator="\n")
     writer.writeheader()
-    for summary in sorted(summaries, key=order):
-        row = to_json(summary)
+    for summary, row in rows:
         row["seeds"] = " ".join(map(str, summary.seeds))
         row["versions"] = json.dumps(summary.versions, sort_keys=True, ensure_ascii=False)
         row["overrides"] = json.dumps(summary.overrides, ensure_ascii=False)
@@ -131,7 +141,7 @@ def csv_text(summaries: Sequence[Summary]) -> str:
 def latex_text(summaries: Sequence[Summary]) -> str:
     """Give the results as a LaTeX tabular (package booktabs) with the best of each dataset in bold."""
     header, rows = table_rows(summaries)
-    columns = "".join("r" if column in NUMBERS else "l" for column in range(len(header)))
+    columns = "".join("r" if name in RIGHT else "l" for name in header)
     # A line break would end the comment and let the rest of a name into the document.
     commits = " ".join(joined(summary.commit for summary in summaries).split())
     lines = [
@@ -153,7 +163,7 @@ def latex_text(summaries: Sequence[Summary]) -> str:
 def markdown_text(summaries: Sequence[Summary]) -> str:
     """Give the results as a Markdown table with the best of each dataset in bold."""
     header, rows = table_rows(summaries)
-    rule = ["---:" if column in NUMBERS else "---" for column in range(len(header))]
+    rule = ["---:" if name in RIGHT else "---" for name in header]
     lines = [header, rule]
     for row in rows:
         cells = [_escape(cell, _MARKDOWN) for cell in row.cells]

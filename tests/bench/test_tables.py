@@ -52,6 +52,25 @@ def test_mixed_provenance_is_shown_and_not_hidden(tmp_path: Path) -> None:
     assert summary.versions == {"torch": "2.13.0, 2.14.0"}
 
 
+def test_a_pipelines_mode_seconds_and_bytes_stand_beside_other_runs(tmp_path: Path) -> None:
+    plain, deep = write_run(tmp_path / "a"), write_run(tmp_path / "b", model="gcnii")
+    for seed, row in enumerate(deep.results):
+        row |= {"mode": "hybrid", "stages": 4, "ways": 2, "epoch_seconds": 0.01 * (seed + 1)}
+        row["bytes_by_kind"] = {"activations": 1_500_000, "boundary": 1_000_000}
+    summaries = [summarise(plain), summarise(deep)]
+    header, rule, *rows = markdown_text(summaries).splitlines()
+    assert header.endswith("| Memory | Mode | s/epoch | MB/epoch | Metric |")
+    assert rule.endswith("| ---: | --- | ---: | ---: | --- |")
+    assert [row.split(" | ")[7:10] for row in rows] == [["–", "–", "–"], ["hybrid 4 x 2", "0.02", "2.5"]]
+    table = list(csv.DictReader(io.StringIO(csv_text(summaries))))
+    assert [row["mode"] for row in table] == ["", "hybrid 4 x 2"]
+    assert [row["epoch_seconds"] for row in table] == ["", "0.02"]
+    assert [row["epoch_bytes"] for row in table] == ["", "2500000"]
+    assert not {"mode", "epoch_seconds", "epoch_bytes"} & set(csv_text(summaries[:1]).splitlines()[0].split(","))
+    assert "| Mode |" not in markdown_text(summaries[:1])
+    assert "mode" not in to_json(summaries[0])
+
+
 def test_labels_tell_runs_of_one_model_apart(tmp_path: Path) -> None:
     records = [
         write_run(tmp_path / "a", model="gcn"),
