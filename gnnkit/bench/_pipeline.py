@@ -258,7 +258,7 @@ class _Run:
                 "wall_seconds": seconds,
                 "parameters": sum(p.numel() for p in build_network(self.config, self.card).parameters()),
                 "peak_memory_bytes": max(peaks),
-                **{name: spec[name] for name in ("recipe", "overrides", "backend", "mode")},
+                **{name: spec[name] for name in ("recipe", "overrides", "backend", "mode", "partitioner")},
                 "processes": self.here.processes,
                 "stages": plan.num_stages,
                 "layers_by_stage": [high - low for low, high in plan.stages],
@@ -269,7 +269,7 @@ class _Run:
                 "peak_memory_bytes_by_rank": peaks,
                 "weights_sha256": _digest(network),
                 "commit": provenance.commit(),
-                "versions": provenance.versions(self.card.packages),
+                "versions": _versions(self.card, self.share),
                 "device": str(self.here.device),
             }
         )
@@ -282,7 +282,7 @@ def pipeline_json(record: RunRecord) -> dict[str, Any]:
     processes, ``peak_memory_bytes_by_rank`` the largest of any seed.
     """
     first = record.results[0]
-    names = ("mode", "processes", "stages", "layers_by_stage", "ways", "chunks", "bytes_by_kind")
+    names = ("mode", "partitioner", "processes", "stages", "layers_by_stage", "ways", "chunks", "bytes_by_kind")
     peaks = zip(*(row["peak_memory_bytes_by_rank"] for row in record.results), strict=True)
     return {
         **to_json(summarise(record)),
@@ -294,12 +294,13 @@ def pipeline_json(record: RunRecord) -> dict[str, Any]:
 
 def _spec(config: PipelineConfig, card: Card, overrides: list[str], here: Launch, share: Share) -> dict[str, Any]:
     settings = {**dataclasses.asdict(config), "processes": here.processes}
+    versions = _versions(card, share)
     identity = {
         "config": {name: each for name, each in settings.items() if name != "process"},  # that changes no number
         "data": share.raw_digest,
         "plan": share.plan.digest(),
         "source": provenance.source_digest(),
-        "versions": provenance.versions(card.packages),
+        "versions": versions,
         "device": here.device.type,
     }
     return {
@@ -312,14 +313,20 @@ def _spec(config: PipelineConfig, card: Card, overrides: list[str], here: Launch
         "overrides": [*overrides, f"processes={here.processes}"],
         "recipe": config.recipe,
         "mode": config.plan.mode,
+        "partitioner": share.partitioner,
         "commit": provenance.commit(),
-        "versions": identity["versions"],
+        "versions": versions,
         "device": here.device.type,
         "hardware": provenance.hardware(),
         "backend": "gnnkit.pipeline" + (f" on {here.backend}" if here.processes > 1 else ""),
         "key": run_key(identity),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _versions(card: Card, share: Share) -> dict[str, str]:
+    """The versions that the numbers depend on, METIS's too where it has cut the nodes."""
+    return provenance.versions((*card.packages, *(["pymetis"] if share.partitioner == "metis" else [])))
 
 
 def _digest(weights: dict[str, Tensor]) -> str:

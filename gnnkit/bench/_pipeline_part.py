@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from gnnkit.pipeline import Network, Part, Plan
     from gnnkit.pipeline._launch import Launch
     from gnnkit.pipeline._transport import Transport
+
+Partitioner = Literal["metis", "builtin", "none"]
 
 
 class OwnRows:
@@ -67,6 +70,7 @@ class Share:
         y: ``[N]`` labels on rank 0 and at the last stage; zeros that take no memory elsewhere.
         data: What splits are made of, on rank 0.
         raw_digest: Of the raw files.
+        partitioner: What has cut the nodes, ``"metis"`` or ``"builtin"``; ``"none"`` where nothing is cut.
     """
 
     plan: Plan
@@ -75,6 +79,7 @@ class Share:
     y: Tensor
     data: Any
     raw_digest: str
+    partitioner: Partitioner
 
 
 def take_share(config: PipelineConfig, here: Launch, root: str | None, transport: Transport) -> Share:
@@ -98,7 +103,9 @@ def take_share(config: PipelineConfig, here: Launch, root: str | None, transport
     network = build_network(config, data.card)
     adj, edge_weight = read_edges(data.edge_index, num_nodes, network.edges)
     first = here.rank == 0
-    plan: Plan = transport.broadcast_object(_plan(config, network, data.card, adj, here) if first else None, 0)
+    partitioner = _partitioner(config, here)
+    made = _plan(config, network, data.card, adj, here, partitioner) if first else None
+    plan: Plan = transport.broadcast_object(made, 0)
     alone = here.processes == 1
     stage, way = (0, 0) if alone else plan.place(here.rank)
     part = ChunkedGraph(adj, plan, edge_weight=edge_weight, edges=network.edges).part(None if alone else way)
@@ -110,7 +117,7 @@ def take_share(config: PipelineConfig, here: Launch, root: str | None, transport
     if here.rank != 0:
         y = y if stage == plan.num_stages - 1 else y.new_zeros(1).expand(num_nodes)
     data.features = None
-    return Share(plan, part, table, y, data if here.rank == 0 else None, data.raw_digest)
+    return Share(plan, part, table, y, data if here.rank == 0 else None, data.raw_digest, partitioner)
 
 
 def _load(config: PipelineConfig, root: str | None) -> Any:
@@ -136,12 +143,23 @@ def _load(config: PipelineConfig, root: str | None) -> Any:
     return data
 
 
-def _plan(config: PipelineConfig, network: Network, card: Card, adj: Adjacency, here: Launch) -> Plan:
+def _partitioner(config: PipelineConfig, here: Launch) -> Partitioner:
+    """Say which partitioner cuts the nodes; rank 0's is the one that does."""
+    _, ways, chunks = config.plan.shape(here.processes)
+    if ways * chunks == 1:
+        return "none"
+    if config.plan.partitioner == "auto":
+        return "builtin" if find_spec("pymetis") is None else "metis"
+    return config.plan.partitioner
+
+
+def _plan(
+    config: PipelineConfig, network: Network, card: Card, adj: Adjacency, here: Launch, partitioner: Partitioner
+) -> Plan:
     from gnnkit.pipeline import plan
 
     stages, ways, chunks = config.plan.shape(here.processes)
     layers, ends = _costs(network, card.num_features, adj, here.device)
-    cut = config.plan
     return plan(
         adj,
         layers,
@@ -149,8 +167,8 @@ def _plan(config: PipelineConfig, network: Network, card: Card, adj: Adjacency, 
         stages=stages,
         ways=ways,
         chunks=chunks,
-        partitioner=cut.partitioner,
-        shuffle=cut.shuffle,
+        partitioner=config.plan.partitioner if partitioner == "none" else partitioner,
+        shuffle=config.plan.shuffle,
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import runpy
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 import torch
 from shell import Shell
 
-from gnnkit.bench import find_runs
+from gnnkit.bench import _pipeline_part, find_runs
 from gnnkit.bench._pipeline_part import OwnRows
 from gnnkit.pipeline import PipelineTrainer, _launch
 from gnnkit.pipeline._launch import launched
@@ -62,6 +64,35 @@ def test_a_report_shows_modes_beside_each_other(gnnkit_: Shell, folder: Path) ->
     assert shapes == {"pipeline": (2, 1, 3), "graph": (1, 2, 1), "hybrid": (2, 2, 8)}
     out = gnnkit_("report", "runs")
     assert all(f"plan.mode={mode}" in out for mode in shapes)
+    table = list(csv.DictReader((folder / "report/results.csv").read_text().splitlines()))
+    assert [row["mode"] for row in table] == ["graph 2", "hybrid 2 x 2", "pipeline 2"]
+    assert all(float(row["epoch_seconds"]) > 0 and row["epoch_bytes"] == "0" for row in table)  # one process
+    page = (folder / "report/report.html").read_text()
+    assert all(f'<td class="">{row["mode"]}</td>' in page for row in table)
+    command = "gnnkit pipeline --dataset karate --model gcnii --seeds 1 --set plan.mode=graph --set model.num_layers=4"
+    assert f"{command} --set model.hidden_channels=8 --set plan.ways=2 --set train.epochs=2</code>" in page
+
+
+def test_a_run_says_what_has_cut_the_nodes(gnnkit_: Shell, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = (*SMALL, "--epochs", "1")
+    gnnkit_(*words, "--out", "uncut")
+    gnnkit_(*words, "--chunks", "2", "--stages", "2", "--set", "plan.partitioner=builtin", "--out", "asked")
+    with monkeypatch.context() as patch:
+        patch.setattr(_pipeline_part, "find_spec", lambda name: None)
+        gnnkit_(*words, "--chunks", "2", "--stages", "2", "--out", "without", "--json", "facts.json")
+    rows = {name: result(folder / name) for name in ("uncut", "asked", "without")}
+    assert [row["partitioner"] for row in rows.values()] == ["none", "builtin", "builtin"]
+    assert not any("pymetis" in row["versions"] for row in rows.values())
+    assert json.loads((folder / "facts.json").read_text())["partitioner"] == "builtin"
+    assert find_runs([folder / "without"])[0].spec["partitioner"] == "builtin"
+
+
+def test_a_run_cut_by_metis_says_its_version(gnnkit_: Shell, folder: Path) -> None:
+    pytest.importorskip("pymetis")
+    gnnkit_(*SMALL, "--epochs", "1", "--chunks", "2", "--stages", "2")
+    (record,) = find_runs([folder / "runs"])
+    assert record.spec["partitioner"] == record.results[0]["partitioner"] == "metis"
+    assert record.spec["versions"]["pymetis"] == record.results[0]["versions"]["pymetis"] == version("pymetis")
 
 
 def test_an_interrupted_run_goes_on_to_the_same_weights(
