@@ -60,11 +60,11 @@ def simulate(
 
     Every rank walks the chunks as the trainer does, all forward, then all back, and starts a chunk when its rows have
     come and it is idle. Messages leave a rank one after another, in the order in which they are sent, while it
-    computes; a link carries as much in as out at the same time, and the receiving end is never what a message waits
-    for. Ways trade boundary rows at each hop: they leave when ``before`` is done, interior rows are aggregated
-    meanwhile, then the others; on the way back gradients leave when the others are done. At the end the ways of a stage
-    add up their gradients (``2 (W - 1) / W`` of their bytes through each link and the ``2 ceil(log2 W)`` latencies of a
-    tree) and step.
+    computes, and are there a latency later; a link carries as much in as out at the same time, and the receiving end is
+    never what a message waits for. Ways trade boundary rows at each hop: they leave when ``before`` is done, interior
+    rows are aggregated meanwhile, then the others; on the way back gradients leave when the others are done. At the end
+    the ways of a stage add up their gradients (``2 (W - 1) / W`` of their bytes through each link and the
+    ``2 ceil(log2 W)`` latencies of a tree) and step.
 
     Cost: O(S K L W) time for W ways that all trade.
 

@@ -64,10 +64,10 @@ def _finding(
         why = "one layer cannot be cut into stages"
     elif not stages:
         why = f"no number of stages from 2 to {tried} divides {gpus} GPUs"
-    elif gain > 1:
-        why = f"{gain - 1:.1%} faster than graph mode is less than counts, {GAIN - 1:.0%}"
     elif wins:
         why = "splits that would be faster do not fit into memory, or not without computing twice"
+    elif gain > 1:
+        why = f"{gain - 1:.1%} faster than graph mode is less than counts, {GAIN - 1:.0%}"
     elif fewer is not None and fewer.stages > 1 and fewer.stages not in stages:
         why = f"of 2 to {tried} stages only {', '.join(map(str, stages))} can share {gpus} GPUs"
     elif crossover is None:

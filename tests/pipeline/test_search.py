@@ -217,6 +217,8 @@ def test_graph_mode_is_the_best_unless_stages_are_faster_by_what_counts() -> Non
             better is alone
         )
         assert preferred([other, replace(one, fits=False)]).stages == 16
+    near = replace(alone, epoch_seconds=staged.epoch_seconds * 1.02)
+    assert "do not fit into memory" in verdict(PRODUCTS, 64, [staged, near], 2, True, None)
     none = [replace(split, fits=False) for split in (alone, staged)]
     assert preferred(none).memory.total == min(split.memory.total for split in none)
 
