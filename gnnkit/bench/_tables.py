@@ -87,8 +87,8 @@ def table_rows(summaries: Sequence[Summary]) -> tuple[list[str], list[Row]]:
         if with_modes:
             cells += [
                 summary.mode or "–",
-                "–" if summary.epoch_seconds is None else f"{summary.epoch_seconds:.3g}",
-                "–" if summary.epoch_bytes is None else f"{summary.epoch_bytes / 1e6:.1f}",
+                "–" if summary.epoch_seconds is None else _three_digits(summary.epoch_seconds),
+                "–" if summary.epoch_bytes is None else _three_digits(summary.epoch_bytes / 1e6),
             ]
         cells.append(summary.metric)
         if with_overrides:
@@ -184,6 +184,10 @@ def duration(seconds: float) -> str:
 def memory(count: int) -> str:
     """Write bytes in MiB or, from one GiB on, in GiB."""
     return f"{count / 2**20:.0f} MiB" if count < 2**30 else f"{count / 2**30:.2f} GiB"
+
+
+def _three_digits(number: float) -> str:
+    return f"{number:.3g}" if number < 999.5 else f"{number:.0f}"
 
 
 def _latex_line(cells: list[str], bold: int | None = None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import statistics
@@ -56,7 +57,7 @@ def test_a_pipelines_mode_seconds_and_bytes_stand_beside_other_runs(tmp_path: Pa
     plain, deep = write_run(tmp_path / "a"), write_run(tmp_path / "b", model="gcnii")
     for seed, row in enumerate(deep.results):
         row |= {"mode": "hybrid", "stages": 4, "ways": 2, "epoch_seconds": 0.01 * (seed + 1)}
-        row["bytes_by_kind"] = {"activations": 1_500_000, "boundary": 1_000_000}
+        row["bytes_by_kind"] = {"activations": 1_500_000, "boundary": 1_000_444}
     summaries = [summarise(plain), summarise(deep)]
     header, rule, *rows = markdown_text(summaries).splitlines()
     assert header.endswith("| Memory | Mode | s/epoch | MB/epoch | Metric |")
@@ -65,8 +66,10 @@ def test_a_pipelines_mode_seconds_and_bytes_stand_beside_other_runs(tmp_path: Pa
     table = list(csv.DictReader(io.StringIO(csv_text(summaries))))
     assert [row["mode"] for row in table] == ["", "hybrid 4 x 2"]
     assert [row["epoch_seconds"] for row in table] == ["", "0.02"]
-    assert [row["epoch_bytes"] for row in table] == ["", "2500000"]
+    assert [row["epoch_bytes"] for row in table] == ["", "2500444"]
     assert not {"mode", "epoch_seconds", "epoch_bytes"} & set(csv_text(summaries[:1]).splitlines()[0].split(","))
+    large = dataclasses.replace(summaries[1], epoch_seconds=0.00012345, epoch_bytes=123_456_700_000)
+    assert "| hybrid 4 x 2 | 0.000123 | 123457 |" in markdown_text([large])
     assert "| Mode |" not in markdown_text(summaries[:1])
     assert "mode" not in to_json(summaries[0])
 
