@@ -159,7 +159,7 @@ class Checkpoints:
         rank, ranks = self.trainer.transport.rank, manifest["ranks"]
         mine = self._identity()
         _compare(path, "processes", len(ranks), self.trainer.transport.world_size)
-        for name in ("plan", "settings"):
+        for name in ("plan", "options", "settings"):
             _compare(path, name, manifest[name], mine[name])
         _compare(path, "network", ranks[rank]["network"], self._network())
         everything = {name: each for row in ranks for name, each in row["files"].items()}
@@ -197,7 +197,8 @@ class Checkpoints:
     def _identity(self) -> dict[str, Any]:
         plan = self.trainer.plan
         shape = {"stages": plan.num_stages, "ways": plan.ways, "chunks": plan.num_chunks, "nodes": plan.num_nodes}
-        return {"plan": {**shape, "digest": plan.digest()}, "settings": self._settings}
+        options = {"options": self.trainer.options, "settings": self._settings}
+        return {"plan": {**shape, "digest": plan.digest()}, **options}
 
     def _network(self) -> dict[str, str]:
         """The parameters of this rank's stage, in words."""

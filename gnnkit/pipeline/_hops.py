@@ -52,7 +52,7 @@ class Hop(OneHop):
 
     def update(self, a: Tensor, x: Tensor, shared: Tensor | None) -> Tensor:
         """Finish what ``conv`` makes of the gathered rows; x is the hop's input, before ``enter``."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}.update: expected a subclass to say how rows are finished")
 
     def weight(self, z: Tensor, graph: Neighbourhood) -> Tensor | None:
         """Return the edges' weights, or None where the layer reads none."""

@@ -128,6 +128,8 @@ class PipelineTrainer:
         states = edge_attr if isinstance(graph, Tensor) else graph.edge_attr(0)
         shapes = inspect(network, x.shape[1], None if states is None else states.shape[1])
         self.plan, self.epoch, self.shapes = plan, 0, shapes
+        # what makes the numbers beside plan and network: a checkpoint belongs to it
+        self.options = {"seed": seed, "refresh": refresh, "prime": prime, "precision": precision}
         self._own_transport = transport is None
         self.transport = transport or Transport(describe=lambda rank: "stage {}, way {}".format(*plan.place(rank)))
         world = self.transport.world_size

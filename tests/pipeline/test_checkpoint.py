@@ -31,6 +31,7 @@ class Steps:
     def __init__(self, seed: int = 0, width: int = 3, order_seed: int = 0, ways: int = 1, chunks: int = 2) -> None:
         cells = torch.arange(6) % (ways * chunks)
         self.plan = Plan(((0, 2),), cells // chunks, cells % chunks, seed=order_seed)
+        self.options: dict[str, Any] = {"seed": 0, "refresh": 1, "prime": True, "precision": "full"}
         self.transport, self.epoch = Transport(), 0
         draw = torch.Generator().manual_seed(seed)
         self.weight = nn.Parameter(torch.randn(2, width, generator=draw))
@@ -62,6 +63,13 @@ class Steps:
         self.adam.step()
         self.history["0.0"] = self.history["0.0"] + 1
         self.epoch += 1
+
+
+def optioned(**options: Any) -> Steps:
+    """Make a trainer of other options."""
+    steps = Steps()
+    steps.options |= options
+    return steps
 
 
 def checkpoints(folder: Path, trainer: Any, settings: dict[str, Any] | None = None) -> Checkpoints:
@@ -161,6 +169,8 @@ def test_what_is_no_plain_value_is_refused(tmp_path: Path) -> None:
         (Steps(width=4), SETTINGS, r"network.layers.0.weight torch.float32 \[2, 4\] \(got one with .* \[2, 3\]\)"),
         (Steps(), {**SETTINGS, "dataset": "cora"}, r"settings.dataset cora \(got one with karate\)"),
         (Steps(), {**SETTINGS, "train": {"lr": 0.02}}, r"settings.train.lr 0.02 \(got one with 0.01\)"),
+        (optioned(refresh=None), SETTINGS, r"options.refresh None \(got one with 1\)"),
+        (optioned(precision="bf16"), SETTINGS, r"options.precision bf16 \(got one with full\)"),
         (Steps(), {**SETTINGS, "more": 1}, r"settings.more 1 \(got one with absent\)"),
         (Steps(), {}, r"settings.train absent \(got one with \{'lr'"),
     ],

@@ -13,7 +13,7 @@ from trainer_ranks import make
 
 from gnnkit import Adjacency
 from gnnkit.data import InMemory, MemoryMapped, write_features
-from gnnkit.pipeline import ChunkedGraph, Network, PipelineTrainer, adapters, plan
+from gnnkit.pipeline import Checkpoints, ChunkedGraph, Network, PipelineTrainer, adapters, plan
 from gnnkit.pipeline._edges import read_edges
 
 
@@ -330,3 +330,17 @@ def test_a_state_that_is_refused_changes_nothing() -> None:
     assert one.epoch == 2
     for name, weight in one.state()["model"].items():
         assert torch.equal(weight, before["model"][name])
+
+
+def test_a_checkpoint_belongs_to_the_trainers_options(tmp_path: Path) -> None:
+    one = trainer(deep("gcn", 0.3), 4)
+    losses(one, 1)
+    first = Checkpoints(tmp_path, one)
+    first.restore()
+    first.save()
+    for options, said in (({"seed": 1}, "options.seed 1 .got one with 0"), ({"refresh": 3}, "options.refresh 3")):
+        with pytest.raises(ValueError, match=said):
+            Checkpoints(tmp_path, trainer(deep("gcn", 0.3), 4, **options)).restore()
+    same = trainer(deep("gcn", 0.3), 4)
+    Checkpoints(tmp_path, same).restore()
+    assert losses(same) == losses(one)
