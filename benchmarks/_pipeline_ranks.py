@@ -36,7 +36,7 @@ from gnnkit.pipeline._edges import read_edges
 from gnnkit.pipeline._link import Link
 from gnnkit.pipeline._network import call
 
-DATASET, LAYERS, HIDDEN, CHUNKS = "photo", 32, 256, 8
+DATASET, LAYERS, HIDDEN, CHUNKS = "photo", 32, 512, 8
 SHAPES = {"pipeline": (2, 1, CHUNKS), "graph": (1, 2, 1), "pipeline of 4": (4, 1, 8), "graph of 4": (1, 4, 1),
           "hybrid of 4": (2, 2, 8)}  # fmt: skip  # stages, ways, chunks
 PING_BYTES = 2_000_000  # about what ways trade at a hop

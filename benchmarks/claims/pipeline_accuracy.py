@@ -40,7 +40,6 @@ class Recipe:
 
     lr: float = 0.01
     dropout: float = 0.5
-    input_dropout: bool = True
     hop_decay: float = 5e-4
     end_decay: float = 5e-4
     max_epochs: int = 600
@@ -52,14 +51,15 @@ class Recipe:
 
 
 # GCNII: the authors' settings for cora and, for squirrel, those of their heterophilous graphs. ResGCN+ is from the
-# paper of the layer, which has none of these graphs. Physics has 8,415 features: their dropout takes half of an epoch.
+# paper of the layer, which has none of these graphs. Squirrel has 445 test nodes, so one seed's difference is off by
+# two points and only many show one: its ten splits twice. Two seeds of physics would leave Student's t 9 deviations.
 RECIPES: dict[tuple[str, str], Recipe] = {
     ("cora", "gcnii"): Recipe(dropout=0.6, hop_decay=0.01, scaled=True),
     ("cora", "resgcn"): Recipe(lr=5e-3, scaled=True),
-    ("squirrel-filtered", "gcnii"): Recipe(hop_decay=1e-3, alpha=0.5, theta=1.5, scaled=True, max_epochs=400),
-    ("squirrel-filtered", "resgcn"): Recipe(lr=5e-3, scaled=True, max_epochs=400),
-    ("physics", "gcnii"): Recipe(input_dropout=False, max_epochs=100, patience=30, seeds=2),
-    ("physics", "resgcn"): Recipe(lr=5e-3, max_epochs=100, patience=30, seeds=2),
+    ("physics", "gcnii"): Recipe(max_epochs=60, patience=20),
+    ("physics", "resgcn"): Recipe(lr=5e-3, max_epochs=60, patience=20),
+    ("squirrel-filtered", "gcnii"): Recipe(hop_decay=1e-3, alpha=0.5, theta=1.5, scaled=True, max_epochs=300, seeds=20),
+    ("squirrel-filtered", "resgcn"): Recipe(lr=5e-3, scaled=True, max_epochs=300, seeds=20),
 }
 # chunks, epochs between refreshes, whether an exact pass fills the historical rows before the first step
 VARIANTS: dict[str, tuple[int, int | None, bool]] = {
@@ -70,6 +70,38 @@ VARIANTS: dict[str, tuple[int, int | None, bool]] = {
     "16 chunks, never refreshed": (16, None, True),
 }
 CHUNKED, CONTROLS = ("4 chunks", "16 chunks"), ("16 chunks, history zero", "16 chunks, never refreshed")
+
+
+class Words(nn.Module):
+    """dropout(features[ids]) W + b, of features that are mostly zeros: exactly nn.Linear, at the cost of the others.
+
+    Args:
+        linear: The map, whose numbers it starts with.
+        features: ``[N, F]``.
+        dropout: Of the features; a zero that is dropped stays zero.
+    """
+
+    def __init__(self, linear: nn.Linear, features: Tensor, dropout: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(linear.weight.detach().t().contiguous())  # [F, D]
+        self.bias = nn.Parameter(linear.bias.detach().clone())
+        rows = features.to_sparse_csr()
+        self.register_buffer("indptr", rows.crow_indices())
+        self.register_buffer("indices", rows.col_indices())
+        self.register_buffer("values", rows.values())
+        self.dropout = dropout
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """``[n, 1]`` ids of nodes, as floats ``-> [n, D]``."""
+        nodes = ids[:, 0].long().clamp(0, len(self.indptr) - 2)  # what tries a network hands over any numbers
+        low, count = self.indptr[nodes], self.indptr.diff()[nodes]
+        starts = count.cumsum(0) - count
+        place = torch.arange(int(count.sum())) + (low - starts).repeat_interleave(count)
+        values = nn.functional.dropout(self.values[place], self.dropout, self.training)
+        words = self.indices[place]
+        return self.bias + nn.functional.embedding_bag(
+            words, self.weight, starts, mode="sum", per_sample_weights=values
+        )
 
 
 @dataclass(frozen=True)
@@ -100,8 +132,10 @@ def execute(run: Run) -> dict[str, Any]:
     network = adapters.MODELS[run.model](
         x.shape[1], WIDTH, data.card.out_channels, LAYERS, dropout=recipe.dropout, **options
     )
-    if not recipe.input_dropout and isinstance(network.first, nn.Sequential):
-        network.first[0] = nn.Identity()
+    if run.model == "gcnii":
+        network.first = nn.Sequential(Words(network.first[1], x, recipe.dropout), nn.ReLU())
+    else:
+        network.first = Words(network.first, x, 0.0)
     hops = {id(parameter) for parameter in network.layers.parameters()}
 
     def adam(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
@@ -116,7 +150,7 @@ def execute(run: Run) -> dict[str, Any]:
         network,
         cut,
         data.edge_index,
-        x,
+        torch.arange(len(x), dtype=x.dtype)[:, None],  # what `Words` takes
         data.y,
         split.train,
         optimizer=adam,
