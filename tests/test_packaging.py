@@ -29,7 +29,7 @@ PACKAGES: list[str] = PYPROJECT["tool"]["setuptools"]["packages"]
 
 TOPOLOGY = {"_optional", "kernels", "adjacency"}
 MODELS = {*TOPOLOGY, "nn", "models"}
-RUNS = {*TOPOLOGY, "data", "datasets", "train"}
+RUNS = {*TOPOLOGY, "data", "links", "datasets", "train"}
 SUBJECTS = {"causal", "wireless", "pruning", "pipeline"}
 # area -> the areas that it may import: one line for each module or package directly under gnnkit
 ALLOWED: dict[str, set[str]] = {
@@ -47,8 +47,9 @@ ALLOWED: dict[str, set[str]] = {
     "nn": TOPOLOGY,
     "data": TOPOLOGY,
     "models": {*TOPOLOGY, "nn"},
+    "links": {*TOPOLOGY, "data"},
     "datasets": {*TOPOLOGY, "data"},
-    "train": {*TOPOLOGY, "data"},
+    "train": {*TOPOLOGY, "data", "links"},
     "pipeline": {*TOPOLOGY, "data"},
     "causal": {*MODELS, *RUNS},
     "wireless": {*MODELS, *RUNS},
