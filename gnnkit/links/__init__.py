@@ -6,10 +6,17 @@ Importing it is cheap: a module is loaded when one of its names is first used (P
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_HOME: dict[str, str] = {}
-__all__: list[str] = []
+if TYPE_CHECKING:
+    from gnnkit.links._graph import LinkGraph
+
+_HOME = {
+    "LinkGraph": "_graph",
+}
+__all__ = [
+    "LinkGraph",
+]
 
 
 def __getattr__(name: str) -> Any:
