@@ -8,12 +8,14 @@ if __name__ != "gnnkit.kernels":
     raise ImportError("import gnnkit.kernels, not kernels")
 
 from gnnkit.kernels._backend import backend_name
+from gnnkit.kernels._common_neighbors import common_neighbors
 from gnnkit.kernels._content_hash import content_hash
 from gnnkit.kernels._csr import group_by, transpose_csr
 from gnnkit.kernels._gat import gat_attention
 from gnnkit.kernels._gather_cached import gather_cached
 from gnnkit.kernels._gather_rows import gather_rows
 from gnnkit.kernels._gatv2 import gatv2_attention
+from gnnkit.kernels._pair_sets import PairSets, Sets, pair_blocks
 from gnnkit.kernels._relabel import relabel
 from gnnkit.kernels._sample_hops import sample_hops
 from gnnkit.kernels._sample_neighbors import sample_neighbors
@@ -40,6 +42,10 @@ __all__ = [
     "sample_neighbors",
     "relabel",
     "sample_hops",
+    "common_neighbors",
+    "pair_blocks",
+    "PairSets",
+    "Sets",
     "content_hash",
     "backend_name",
 ]

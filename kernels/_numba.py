@@ -27,8 +27,10 @@ from gnnkit.kernels._numba_attention import (
 from gnnkit.kernels._numba_hops import sample_hops
 from gnnkit.kernels._numba_sample import relabel, sample_neighbors
 from gnnkit.kernels._threads import edge_bounds, even_bounds, run
+from gnnkit.kernels._torch_pairs import common_neighbors
 
 __all__ = [
+    "common_neighbors",
     "content_hash",
     "extreme_ties",
     "gat_backward_dst",

@@ -20,9 +20,11 @@ from gnnkit.kernels._torch_attention import (
     gatv2_backward_src,
     gatv2_forward,
 )
+from gnnkit.kernels._torch_pairs import common_neighbors
 from gnnkit.kernels._torch_sample import relabel, sample_hops, sample_neighbors
 
 __all__ = [
+    "common_neighbors",
     "content_hash",
     "extreme_ties",
     "gat_backward_dst",

@@ -1,0 +1,52 @@
+"""The reference of `common_neighbors`: each neighbour of a pair is a key, sought among those of the other end."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gnnkit.kernels._pair_sets import PairSets, Rows, Sets, pointers
+
+
+def common_neighbors(a: Rows, b: Rows, sets: tuple[str, ...]) -> PairSets:
+    """The sets of each pair p: members of both of its rows, only of row ``a[p]``, only of row ``b[p]``."""
+    (pair_a, entries_a), (pair_b, entries_b) = _expanded(a), _expanded(b)
+    cols_a, cols_b = a.indices[entries_a], b.indices[entries_b]
+    most = max((int(cols.max()) for cols in (cols_a, cols_b) if len(cols)), default=0)
+    # [M]: columns increase within a row, so keys do over all of them
+    keys_a, keys_b = pair_a * (most + 1) + cols_a, pair_b * (most + 1) + cols_b
+    in_b, place = _found(keys_a, keys_b)
+    in_a, _ = _found(keys_b, keys_a)
+    num_pairs = len(a.starts)
+
+    def members(name: str, pair: Tensor, cols: Tensor, entries: Tensor, other: Tensor | None = None) -> Sets | None:
+        if name not in sets:
+            return None
+        return Sets(pointers(pair.bincount(minlength=num_pairs)), cols, entries, other)
+
+    return PairSets(
+        members("both", pair_a[in_b], cols_a[in_b], entries_a[in_b], entries_b[place[in_b]]),
+        members("only_i", pair_a[~in_b], cols_a[~in_b], entries_a[~in_b]),
+        members("only_j", pair_b[~in_a], cols_b[~in_a], entries_b[~in_a]),
+    )
+
+
+def _expanded(rows: Rows) -> tuple[Tensor, Tensor]:
+    """``[M]`` each: the pair of every entry that counts, and the entry."""
+    degree = rows.ends - rows.starts
+    pair = torch.arange(len(degree), device=degree.device).repeat_interleave(degree)
+    first = degree.cumsum(0) - degree
+    entries = (rows.starts - first)[pair] + torch.arange(len(pair), device=degree.device)
+    if rows.keep is None:
+        return pair, entries
+    kept = rows.keep[entries]
+    return pair[kept], entries[kept]
+
+
+def _found(keys: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
+    """``[M]`` each: whether a key is among others, and where. Both are in increasing order."""
+    place = torch.searchsorted(among, keys)
+    inside = place < len(among)
+    found = torch.zeros_like(inside)
+    found[inside] = among[place[inside]] == keys[inside]
+    return found, place
