@@ -9,17 +9,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gnnkit.links._approximate_concentration import approximate_concentration
     from gnnkit.links._concentration import subgraph_density, topological_concentration
     from gnnkit.links._graph import LinkGraph
 
 _HOME = {
     "LinkGraph": "_graph",
     **dict.fromkeys(("topological_concentration", "subgraph_density"), "_concentration"),
+    "approximate_concentration": "_approximate_concentration",
 }
 __all__ = [
     "LinkGraph",
     "topological_concentration",
     "subgraph_density",
+    "approximate_concentration",
 ]
 
 

@@ -36,7 +36,7 @@ def topological_concentration(
     of ``graph``, the term of a = b = 1 in the denominator is one less: j itself cannot be shared. With ``hops=1`` and
     the graph's own edges this is the local clustering coefficient.
 
-    Source: *A Topological Perspective on Demystifying GNN-Based Link Prediction Performance*, ICLR 2024, definition 1,
+    Source: *A Topological Perspective on Demystifying GNN-Based Link Prediction Performance*, ICLR 2024,
     with the multiplicities and the denominator of the authors' code. Walks are those of ``graph``, the training graph,
     whatever pairs the mean runs over. Where theirs lists walks one by one, O(N d^K) for each pair, this counts them by
     sparse products, and exactly.
