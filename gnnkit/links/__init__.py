@@ -12,17 +12,45 @@ if TYPE_CHECKING:
     from gnnkit.links._approximate_concentration import approximate_concentration
     from gnnkit.links._concentration import subgraph_density, topological_concentration
     from gnnkit.links._graph import LinkGraph
+    from gnnkit.links._metrics import hits_at, mrr, ranks
+    from gnnkit.links._node_correlation import Buckets, Correlation, buckets, concentration_shift, correlation
+    from gnnkit.links._node_performance import link_hits, node_ranks, per_node
+    from gnnkit.links._random_split import heart_split, random_link_split
+    from gnnkit.links._reweighting import reweighted
+    from gnnkit.links._split import LinkSplit, ogb_link_split
 
 _HOME = {
     "LinkGraph": "_graph",
     **dict.fromkeys(("topological_concentration", "subgraph_density"), "_concentration"),
     "approximate_concentration": "_approximate_concentration",
+    **dict.fromkeys(("LinkSplit", "ogb_link_split"), "_split"),
+    **dict.fromkeys(("random_link_split", "heart_split"), "_random_split"),
+    **dict.fromkeys(("hits_at", "mrr", "ranks"), "_metrics"),
+    **dict.fromkeys(("link_hits", "node_ranks", "per_node"), "_node_performance"),
+    **dict.fromkeys(("Correlation", "Buckets", "correlation", "buckets", "concentration_shift"), "_node_correlation"),
+    "reweighted": "_reweighting",
 }
 __all__ = [
     "LinkGraph",
     "topological_concentration",
     "subgraph_density",
     "approximate_concentration",
+    "LinkSplit",
+    "ogb_link_split",
+    "random_link_split",
+    "heart_split",
+    "hits_at",
+    "mrr",
+    "ranks",
+    "link_hits",
+    "node_ranks",
+    "per_node",
+    "Correlation",
+    "Buckets",
+    "correlation",
+    "buckets",
+    "concentration_shift",
+    "reweighted",
 ]
 
 

@@ -25,3 +25,15 @@ def pairs(name: str, value: Any, num_nodes: int) -> Tensor:
     _check.ids(name, value, num_nodes)
     long: Tensor = value.long()
     return long
+
+
+def negatives(name: str, value: Any, num_nodes: int, num_positives: int) -> Tensor:
+    """Require pairs ``[2, Q]`` for all positives, or ``[2, P, K]``, and return them as int64."""
+    if not _check.is_dense(value, (2, 3), _check.INDEX_DTYPES) or value.shape[0] != 2:
+        expected = "an int32 or int64 tensor of shape [2, Q] or [2, P, K]"
+        raise ValueError(f"{name}: expected {expected} (got {_check.describe(value)})")
+    if value.dim() == 3 and value.shape[1] != num_positives:
+        raise ValueError(f"{name}: expected rows for {num_positives} positives (got {value.shape[1]})")
+    _check.ids(name, value, num_nodes)
+    long: Tensor = value.long()
+    return long
