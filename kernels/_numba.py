@@ -25,9 +25,9 @@ from gnnkit.kernels._numba_attention import (
     gatv2_forward,
 )
 from gnnkit.kernels._numba_hops import sample_hops
+from gnnkit.kernels._numba_pairs import common_neighbors
 from gnnkit.kernels._numba_sample import relabel, sample_neighbors
 from gnnkit.kernels._threads import edge_bounds, even_bounds, run
-from gnnkit.kernels._torch_pairs import common_neighbors
 
 __all__ = [
     "common_neighbors",
