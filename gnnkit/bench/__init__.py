@@ -12,6 +12,7 @@ from gnnkit.bench._store import RunRecord, find_runs, read_run
 from gnnkit.bench._summary import Summary, summarise
 
 if TYPE_CHECKING:
+    from gnnkit.bench._concentration_plots import write_concentration
     from gnnkit.bench._gantt import write_gantt
     from gnnkit.bench._report import write_report
 
@@ -32,11 +33,13 @@ __all__ = [
     "summarise",
     "write_report",
     "write_gantt",
+    "write_concentration",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    homes = {"write_report": "_report", "write_gantt": "_gantt"}  # matplotlib loads only for those who draw
+    # matplotlib loads only for those who draw
+    homes = {"write_report": "_report", "write_gantt": "_gantt", "write_concentration": "_concentration_plots"}
     if name in homes:
         return getattr(importlib.import_module(f"gnnkit.bench.{homes[name]}"), name)
     raise AttributeError(f"module 'gnnkit.bench' has no attribute {name!r}")
