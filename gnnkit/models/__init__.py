@@ -6,10 +6,16 @@ Importing it is cheap: a module is loaded when one of its names is first used (P
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_HOME: dict[str, str] = {}
-__all__: list[str] = []
+if TYPE_CHECKING:
+    from gnnkit.models._link_encoder import LinkEncoder
+    from gnnkit.models._link_predictor import LinkPredictor
+    from gnnkit.models._ncn import NCN
+    from gnnkit.models._ncnc import NCNC
+
+_HOME = {"LinkEncoder": "_link_encoder", "NCN": "_ncn", "NCNC": "_ncnc", "LinkPredictor": "_link_predictor"}
+__all__ = ["LinkEncoder", "NCN", "NCNC", "LinkPredictor"]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,10 +6,13 @@ Importing it is cheap: a module is loaded when one of its names is first used (P
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_HOME: dict[str, str] = {}
-__all__: list[str] = []
+if TYPE_CHECKING:
+    from gnnkit.nn._common_neighbors import CommonNeighbors
+
+_HOME = {"CommonNeighbors": "_common_neighbors"}
+__all__ = ["CommonNeighbors"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,8 @@
+"""Where tests of models find the modules that they share."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
