@@ -87,13 +87,13 @@ def _figure(
 
 
 def _bars(axes: Axes, found: Buckets, colour: str) -> None:
-    places = np.arange(len(found.count))
+    places = np.arange(len(found.num_nodes))
     axes.bar(places, np.nan_to_num(found.mean), width=0.86, color=colour, alpha=0.75, linewidth=0)
     known = ~np.isnan(found.error)
     axes.errorbar(places[known], found.mean[known], yerr=found.error[known], fmt="none", ecolor="#333333", capsize=2)
     bounds = [f"{bound:.2g}" if bound < 10 else f"{bound:.0f}" for bound in found.bounds]
     labels = [
-        f"{low}–{high}\n({count})" for low, high, count in zip(bounds[:-1], bounds[1:], found.count, strict=False)
+        f"{low}–{high}\n({count})" for low, high, count in zip(bounds[:-1], bounds[1:], found.num_nodes, strict=True)
     ]
     axes.set_xticks(places, labels, fontsize=7)
     if len(labels) > 6:

@@ -77,7 +77,7 @@ def topological_concentration(
         raise ValueError(f"decay: expected a finite number >= 0 (got {decay!r})")
     degree = graph.degree().cpu().numpy()
     walks = _walks(graph, hops)
-    powers = decay ** np.arange(hops)
+    powers: Vector = np.power(decay, np.arange(hops), dtype=np.float64)
     # [N]: the denominator, which is the same for every neighbour but those that are edges
     norm = np.tensordot(powers, walks, axes=1) * powers.sum()
     listed = graph if pairs is None else LinkGraph.from_edges(pairs, num_nodes)

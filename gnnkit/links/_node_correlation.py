@@ -38,13 +38,13 @@ class Buckets(NamedTuple):
             those at its upper end.
         mean: ``[B]``, NaN in an empty bucket.
         error: ``[B]``, the standard error of the mean, NaN in a bucket of fewer than two nodes.
-        count: ``[B]``, nodes.
+        num_nodes: ``[B]``.
     """
 
     bounds: NDArray[np.float64]
     mean: NDArray[np.float64]
     error: NDArray[np.float64]
-    count: NDArray[np.int64]
+    num_nodes: NDArray[np.int64]
 
 
 def correlation(performance: Tensor, other: Tensor) -> Correlation:
@@ -86,7 +86,7 @@ def buckets(performance: Tensor, by: Tensor, bounds: int | Sequence[float] = 10)
         >>> import torch
         >>> from gnnkit.links import buckets
         >>> found = buckets(torch.tensor([0.0, 0.5, 0.5, 1.0]), torch.tensor([1, 1, 2, 9]), bounds=2)
-        >>> found.bounds.tolist(), found.mean.tolist(), found.count.tolist()
+        >>> found.bounds.tolist(), found.mean.tolist(), found.num_nodes.tolist()
         ([1.0, 1.5, 9.0], [0.25, 0.75], [2, 2])
     """
     y, x = _both_known(performance, by)

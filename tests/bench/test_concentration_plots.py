@@ -33,7 +33,9 @@ def test_a_panel_shows_the_buckets_and_the_correlations() -> None:
         found = buckets(recall, numbers, bounds)
         bars = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
         assert [bar.get_height() for bar in bars] == pytest.approx(found.mean.tolist())
-        assert [label.get_text().split("(")[1] for label in axes.get_xticklabels()] == [f"{n})" for n in found.count]
+        assert [label.get_text().split("(")[1] for label in axes.get_xticklabels()] == [
+            f"{n})" for n in found.num_nodes
+        ]
         assert axes.get_xlabel().startswith(name)
         assert f"Spearman {correlation(recall, numbers).spearman:.2f}" in axes.get_title()
     assert "Recall@100" in figure.axes[0].get_ylabel()

@@ -55,7 +55,7 @@ def test_buckets_with_bounds_are_those_of_a_loop(bounds: list[float]) -> None:
             for score, place in zip(performance.tolist(), by.tolist(), strict=True)
             if not math.isnan(score) and low <= place and (place < high or (last and place == high))
         ]
-        assert found.count[bucket] == len(group)
+        assert found.num_nodes[bucket] == len(group)
         assert found.mean[bucket] == pytest.approx(torch.tensor(group).mean().item(), nan_ok=True)
         if len(group) > 1:
             assert found.error[bucket] == pytest.approx(torch.tensor(group).std().item() / len(group) ** 0.5, rel=1e-5)
@@ -66,14 +66,14 @@ def test_buckets_with_bounds_are_those_of_a_loop(bounds: list[float]) -> None:
 def test_a_number_of_buckets_shares_the_nodes_out() -> None:
     draw = torch.rand(1000, generator=torch.Generator().manual_seed(0))
     found = buckets(draw, draw, 10)
-    assert found.count.tolist() == [100] * 10
+    assert found.num_nodes.tolist() == [100] * 10
     assert (found.mean[1:] > found.mean[:-1]).all()
     performance, by = numbers()
     few = buckets(performance, by, 50)  # eight numbers: no more than seven steps between them
-    assert few.count.sum() == 51
-    assert len(few.count) <= 7
+    assert few.num_nodes.sum() == 51
+    assert len(few.num_nodes) <= 7
     alike = buckets(performance, torch.ones(60), 5)
-    assert alike.count.tolist() == [51]
+    assert alike.num_nodes.tolist() == [51]
     assert alike.bounds.tolist() == [1, 1]
 
 
