@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import cast
 
 import torch
 from torch import Tensor
 
 from gnnkit.kernels import _check
 from gnnkit.kernels._backend import backend
-from gnnkit.kernels._pair_sets import NAMES, PairSets, Rows, check_bytes, check_pairs, joined, pair_blocks, row_ends
+from gnnkit.kernels._pair_sets import NAMES, PairSets, Rows, check_bytes, check_pairs, joined, pair_blocks
 
 Keep = Tensor | tuple[Tensor | None, Tensor | None] | None
 
@@ -90,19 +89,19 @@ def common_neighbors(
             _check.shaped(name, mask, [entries.numel()], (torch.bool,))
     _check.same("indptr, indices, pairs, keep and other", indptr, indices, pairs, *other, keep_i, keep_j, dtype=False)
     wanted = _names(sets)
-    a, b = (
-        Rows(entries, mask, *row_ends(f"pairs[{k}]", pointers, pairs[k]))
-        for k, (pointers, entries, mask) in enumerate(((indptr, indices, keep_i), (*other, keep_j)))
-    )
-    for rows in (a, b):
-        _check.ranges(rows.starts, rows.ends, rows.indices.numel())
     if max_bytes is None:
         blocks = [slice(None)]
     else:
         check_bytes(max_bytes)
         blocks = pair_blocks(indptr, pairs, max_bytes, other=other[0]) or [slice(None)]
     serve = backend(indices).common_neighbors
-    return joined([cast(PairSets, serve(a.block(part), b.block(part), wanted)) for part in blocks])
+
+    def found(part: slice) -> PairSets:
+        i, j = pairs[:, part]
+        result: PairSets = serve(Rows(indptr, indices, keep_i, i), Rows(*other, keep_j, j), wanted)
+        return result
+
+    return joined([found(part) for part in blocks])
 
 
 def _check_graph(name: str, indptr: Tensor, indices: Tensor, *, check: bool) -> None:

@@ -1,79 +1,86 @@
-"""Loops over pairs of rows of a CSR: where they meet, and what only one of them has. They release the GIL.
+"""Loops over pairs of rows of CSRs: where they meet, and what only one of them has. They release the GIL.
 
-Rows are ``(indices, keep, starts, ends)``, as `gnnkit.kernels._pair_sets.Rows`. There are two ways to where two meet:
+The longer row of a pair is its hub. There are two ways to where the two meet:
 
-- lay row i out: ``table[column]`` = its entry, plus one, and look every column of row j up. What other rows left in the
-  table does no harm and is never cleared: an entry tells which row it is of. Pairs that follow each other with the same
-  i find its row laid out, which is how a hub's is read once.
-- seek: a binary search in the longer row for each column of the shorter one, where degrees differ much.
+- lay the hub out: ``table[column]`` = the number of its entry, and look every column of the shorter row up. Pairs are
+  walked in an order that has those of one hub side by side, so a hub is read once, and a pair costs its other row. What
+  earlier hubs left in the table does no harm and is never cleared: its number tells which row an entry is of. Numbers
+  begin at 1, and those of a second graph behind the first one's.
+- seek: a binary search in the hub for each column of the shorter row, where a hub has little company.
 """
 
 from __future__ import annotations
 
 from gnnkit.kernels._jit import loop, part
 
-SEEK = 2  # what a step of a search costs, in look-ups
+SEEK = 24  # what a search costs, in columns laid out or looked up
+RUNS = 16  # entries between two hits from which on they are copied run by run
+
+
+@loop
+def open_pairs(indptr_a, nodes_a, num_a, indptr_b, nodes_b, num_b, same, starts_a, ends_a, starts_b, ends_b, hubs):
+    """Where the rows of each pair begin and end, and the number of its hub; 1 if they lie outside the entries."""
+    rows_a, rows_b = len(indptr_a) - 1, len(indptr_b) - 1
+    for p in range(len(hubs)):
+        i, j = nodes_a[p], nodes_b[p]
+        if i < 0 or i >= rows_a or j < 0 or j >= rows_b:
+            return 1
+        low_a, high_a, low_b, high_b = indptr_a[i], indptr_a[i + 1], indptr_b[j], indptr_b[j + 1]
+        if low_a < 0 or high_a < low_a or high_a > num_a or low_b < 0 or high_b < low_b or high_b > num_b:
+            return 1
+        starts_a[p], ends_a[p], starts_b[p], ends_b[p] = low_a, high_a, low_b, high_b
+        hubs[p] = i if high_a - low_a >= high_b - low_b else j + (0 if same else rows_a)
+    return 0
 
 
 @part
-def seek_cost(a, b):
-    """What it costs to seek the columns of a row in another, in look-ups."""
-    small, large, steps = min(a, b), max(a, b), 1
-    while large > 1:
-        large >>= 1
-        steps += 1
-    return SEEK * small * steps
-
-
-@part
-def seek(short, keep_short, low, end, long, keep_long, first, last, hits_short, hits_long, used):
-    """The entries low … end - 1 of a row whose columns lie among entries first … last - 1 of a longer one."""
-    for entry in range(low, end):
-        column = short[entry]
-        place, count = first, last - first
-        while count > 0:
-            half = count >> 1
-            below = long[place + half] < column
-            place = place + half + 1 if below else place
-            count = count - half - 1 if below else half
-        first = place  # columns increase
-        if place == last:
-            break
-        found = long[place] == column
-        if keep_short is not None:
-            found &= keep_short[entry]
-        if keep_long is not None:
-            found &= keep_long[place]
-        hits_short[used], hits_long[used] = entry, place
-        used += found
-    return used
-
-
-@part
-def lay_out(indices, keep, low, end, table):
-    """table[column] = entry + 1 for the entries that count; 1 if a column lies outside."""
+def lay_out(indices, keep, low, end, base, table):
+    """table[column] = entry + base for the entries that count; 1 if a column lies outside."""
     for entry in range(low, end):
         column = indices[entry]
         if column < 0 or column >= len(table):
             return 1
         if keep is not None and not keep[entry]:
             continue
-        table[column] = entry + 1
+        table[column] = entry + base
     return 0
 
 
 @part
-def look_up(low, end, table, indices, keep, first, last, hits, hits_row, used):
+def look_up(low, end, base, table, indices, keep, first, last, hits, hits_row, used):
     """The entries first … last - 1 of a row whose columns are laid out for low … end - 1; -1 where one lies outside."""
     for entry in range(first, last):
         column = indices[entry]
         if column < 0 or column >= len(table):
             return -1
         laid = table[column]
-        found = (laid > low) & (laid <= end)
+        found = (laid >= low + base) & (laid < end + base)
         if keep is not None:
             found &= keep[entry]
-        hits[used], hits_row[used] = laid - 1, entry
+        hits[used], hits_row[used] = laid - base, entry  # no branch: nobody can guess it
+        used += found
+    return used
+
+
+@part
+def seek(low, end, long, keep_long, indices, keep, first, last, hits, hits_row, used):
+    """The entries first … last - 1 of a row whose columns a binary search finds among entries low … end - 1."""
+    for entry in range(first, last):
+        column = indices[entry]
+        count = end - low
+        while count > 0:
+            half = count >> 1
+            below = long[low + half] < column
+            low = low + half + 1 if below else low
+            count = count - half - 1 if below else half
+        if low == end:
+            break
+        found = long[low] == column
+        if keep is not None:
+            found &= keep[entry]
+        if keep_long is not None:
+            found &= keep_long[low]
+        hits[used], hits_row[used] = low, entry
         used += found
     return used
 
@@ -82,6 +89,8 @@ def look_up(low, end, table, indices, keep, first, last, hits, hits_row, used):
 def meet(
     low,
     high,
+    order,
+    hubs,
     indices_a,
     keep_a,
     starts_a,
@@ -90,40 +99,50 @@ def meet(
     keep_b,
     starts_b,
     ends_b,
+    base_b,
     table,
     hits_a,
     hits_b,
-    ends,
+    counts,
 ):
-    """Where the rows of pairs low … high - 1 meet: entries in both, pair after pair; ends[p] = how many up to pair p.
+    """The entries at which the rows of pairs order[low … high - 1] meet, pair after pair; counts[p] = how many.
 
-    The hits have room for one more than there can be. Returns 1 if a column lies outside the table.
+    ``base_b`` is the number of b's entry 0; hits have room for one more than there can be. Returns 1 if a column lies
+    outside the table.
     """
-    used, p = 0, low
-    while p < high:
-        begin, end = starts_a[p], ends_a[p]
-        degree = end - begin
-        by_table, by_search, last = degree, 0, p
-        while last < high and starts_a[last] == begin and ends_a[last] == end:
-            width = ends_b[last] - starts_b[last]
-            by_search += seek_cost(degree, width)
-            by_table += width
+    used, k = 0, low
+    while k < high:
+        hub = hubs[order[k]]
+        degree, company, last = 0, 0, k
+        while last < high and hubs[order[last]] == hub:
+            p = order[last]
+            width_a, width_b = ends_a[p] - starts_a[p], ends_b[p] - starts_b[p]
+            degree = max(width_a, width_b)
+            company += min(width_a, width_b)
             last += 1
-        laid = by_table < by_search
-        if laid and lay_out(indices_a, keep_a, begin, end, table):
-            return 1
-        for q in range(p, last):
-            first, stop = starts_b[q], ends_b[q]
-            if laid and stop - first <= seek_cost(degree, stop - first):
-                used = look_up(begin, end, table, indices_b, keep_b, first, stop, hits_a, hits_b, used)
+        laid = degree + company < SEEK * company
+        fresh = laid
+        for place in range(k, last):
+            p, before = order[place], used
+            flip = ends_b[p] - starts_b[p] > ends_a[p] - starts_a[p]
+            long, keep_long = (indices_b, keep_b) if flip else (indices_a, keep_a)
+            short, keep_short = (indices_a, keep_a) if flip else (indices_b, keep_b)
+            hits_long, hits_short = (hits_b, hits_a) if flip else (hits_a, hits_b)
+            begin, end = (starts_b[p], ends_b[p]) if flip else (starts_a[p], ends_a[p])
+            first, stop = (starts_a[p], ends_a[p]) if flip else (starts_b[p], ends_b[p])
+            base = base_b if flip else 1
+            if fresh:
+                if lay_out(long, keep_long, begin, end, base, table):
+                    return 1
+                fresh = False
+            if laid:
+                used = look_up(begin, end, base, table, short, keep_short, first, stop, hits_long, hits_short, used)
                 if used < 0:
                     return 1
-            elif degree <= stop - first:
-                used = seek(indices_a, keep_a, begin, end, indices_b, keep_b, first, stop, hits_a, hits_b, used)
             else:
-                used = seek(indices_b, keep_b, first, stop, indices_a, keep_a, begin, end, hits_b, hits_a, used)
-            ends[q] = used
-        p = last
+                used = seek(begin, end, long, keep_long, short, keep_short, first, stop, hits_long, hits_short, used)
+            counts[p] = used - before
+        k = last
     return 0
 
 
@@ -139,33 +158,48 @@ def count_kept(low, high, keep, starts, ends, counts):
 
 
 @loop
-def write_both(low, high, indices, hits_a, hits_b, pointers, members, entries, other_entries):
-    """The members of both rows of pairs low … high - 1, whose hits these are."""
-    base = pointers[low]
-    for m in range(pointers[high] - base):
-        members[base + m] = indices[hits_a[m]]
-        entries[base + m] = hits_a[m]
-        other_entries[base + m] = hits_b[m]
+def write_both(low, high, order, indices, hits_a, hits_b, pointers, members, entries, other_entries):
+    """The members of both rows of pairs order[low … high - 1], whose hits these are."""
+    hit = 0
+    for place in range(low, high):
+        p = order[place]
+        for m in range(pointers[p], pointers[p + 1]):
+            members[m] = indices[hits_a[hit]]
+            entries[m] = hits_a[hit]
+            other_entries[m] = hits_b[hit]
+            hit += 1
     return 0
 
 
 @loop
-def write_rest(low, high, indices, keep, starts, stops, hits, ends, pointers, members, entries):
-    """What row p has and the other row of the pair has not: all that count but the hits, in order."""
+def write_rest(low, high, order, indices, keep, starts, ends, hits, counts, pointers, members, entries, marks):
+    """What row p has and the other row of the pair has not: all that count but the hits, in order.
+
+    ``marks`` has room for the longest row; no pair has been marked in it.
+    """
     hit = 0
-    for p in range(low, high):
-        m, entry = pointers[p], starts[p]
-        while True:
-            more = hit < ends[p]
-            stop = hits[hit] if more else stops[p]
-            for k in range(entry, stop):
-                if keep is not None and not keep[k]:
-                    continue
-                members[m] = indices[k]
-                entries[m] = k
-                m += 1
-            if not more:
-                break
-            entry = stop + 1
-            hit += 1
+    for place in range(low, high):
+        p = order[place]
+        begin, m, most, after = starts[p], pointers[p], pointers[p + 1], hit + counts[p]
+        if keep is None and ends[p] - begin >= RUNS * (counts[p] + 1):
+            for h in range(hit, after + 1):
+                stop = hits[h] if h < after else ends[p]
+                for k in range(stop - begin):
+                    members[m + k] = indices[begin + k]
+                    entries[m + k] = begin + k
+                m += stop - begin
+                begin = stop + 1
+        else:
+            for h in range(hit, after):
+                marks[hits[h] - begin] = p + 1
+            entry = begin
+            while m < most:  # no branch for each entry: nobody can guess it
+                members[m] = indices[entry]
+                entries[m] = entry
+                counted = marks[entry - begin] != p + 1
+                if keep is not None:
+                    counted &= keep[entry]
+                m += counted
+                entry += 1
+        hit = after
     return 0

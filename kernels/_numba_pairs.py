@@ -31,29 +31,47 @@ class _Meeting:
 
     def __init__(self, a: Rows, b: Rows) -> None:
         self.rows = a, b
-        self.arrays = tuple((array(r.indices), array(r.keep), array(r.starts), array(r.ends)) for r in self.rows)
-        degrees = [r.ends - r.starts for r in self.rows]
-        work = pointers(degrees[0] + degrees[1])
-        self.bounds = edge_bounds(work.numpy(), int(work[-1]), WIDTH)
-        room = pointers(torch.minimum(*degrees)).tolist() if len(self.bounds) > 2 else None
-        # an entry and one more: 32 bits hold it almost always
-        kind = np.int32 if max(len(r.indices) for r in self.rows) < 2**31 - 1 else np.int64
-        size = max(_columns(r) for r in self.rows)
-        self.ends = torch.empty(len(work) - 1, dtype=torch.int64)  # [P]: the hits of its part up to a pair
-        self.hits: dict[int, tuple[Any, Any]] = {}  # by the first pair of a part
-        tables: list[Any] = []  # no more than threads; each may hold what rows of other parts left
+        num_pairs = len(a.nodes)
+        same = a.indices is b.indices and a.indptr is b.indptr and a.keep is b.keep
+        # [P] each: where the rows of i and of j begin and end, and the hub of a pair
+        starts_a, ends_a, starts_b, ends_b, hubs = np.empty((5, num_pairs), dtype=np.int64)
+        given = [(array(r.indptr.long()), array(r.nodes.long()), r.indices.numel()) for r in (a, b)]
+        if _loops_pairs.open_pairs(*given[0], *given[1], same, starts_a, ends_a, starts_b, ends_b, hubs):
+            for k, rows in enumerate((a, b)):
+                rows.ends(f"pairs[{k}]")
+            raise AssertionError("a loop refused pairs that the checks accept")
+        masks = [r.keep for r in (a, b)]
+        if (masks[0] is None) != (masks[1] is None):  # the loops know masks of both graphs or of none
+            masks = [torch.ones_like(r.indices, dtype=torch.bool) if r.keep is None else r.keep for r in (a, b)]
+        self.ends = (starts_a, ends_a), (starts_b, ends_b)
+        self.arrays = [
+            (array(r.indices), array(mask), *ends) for r, mask, ends in zip((a, b), masks, self.ends, strict=True)
+        ]
+        self.order = hubs.argsort()
+        degrees = ends_a - starts_a, ends_b - starts_b
+        work = _pointers((degrees[0] + degrees[1])[self.order])
+        self.bounds = edge_bounds(work, int(work[-1]), WIDTH)
+        room = _pointers(np.minimum(*degrees)[self.order])
+        # numbers of entries, from 1 on: 32 bits hold them almost always
+        base_b = 1 if same else 1 + a.indices.numel()
+        kind = np.int32 if base_b + b.indices.numel() < 2**31 else np.int64
+        size = max(_columns(indices, ends) for indices, _, _, ends in self.arrays)
+        self.longest = int(max(width.max(initial=0) for width in degrees))
+        self.counts = np.zeros(num_pairs, dtype=np.int64)  # how many members both rows have
+        self.hits: dict[int, tuple[Any, Any]] = {}  # by where a part begins
+        tables: list[Any] = []  # no more than threads; each may hold what other parts left
 
         def meet(low: int, high: int) -> int:
-            most = 1 + (room[high] - room[low] if room else int(torch.minimum(*degrees).sum()))
-            self.hits[low] = np.empty(most, kind), np.empty(most, kind)  # what is not written to takes no memory
+            most = 1 + int(room[high] - room[low])
+            hits = np.empty(most, kind), np.empty(most, kind)  # what is not written to takes no memory
             try:
                 table = tables.pop()
             except IndexError:
                 table = np.zeros(size, kind)
-            status: int = _loops_pairs.meet(
-                low, high, *self.arrays[0], *self.arrays[1], table, *self.hits[low], self.ends.numpy()
-            )
+            args = self.order, hubs, *self.arrays[0], *self.arrays[1], base_b, table, *hits, self.counts
+            status: int = _loops_pairs.meet(low, high, *args)
             tables.append(table)
+            self.hits[low] = hits
             return status
 
         if run(meet, self.bounds):
@@ -61,13 +79,14 @@ class _Meeting:
 
     def both(self) -> Sets:
         """The members of both rows."""
-        indptr = pointers(self._num_hits())
+        indptr = pointers(torch.from_numpy(self.counts))
         members, entries = self._room(0, indptr)
         others = empty(entries, len(entries))
         out = indptr.numpy(), members.numpy(), entries.numpy(), others.numpy()
 
         def write(low: int, high: int) -> int:
-            status: int = _loops_pairs.write_both(low, high, self.arrays[0][0], *self.hits[low], *out)
+            args = self.order, self.arrays[0][0], *self.hits[low], *out
+            status: int = _loops_pairs.write_both(low, high, *args)
             return status
 
         run(write, self.bounds)
@@ -75,35 +94,37 @@ class _Meeting:
 
     def rest(self, end: int) -> Sets:
         """The members of one end's row alone."""
-        rows, arrays = self.rows[end], self.arrays[end]
-        counts = rows.ends - rows.starts
-        if rows.keep is not None:
-            run(_loops_pairs.count_kept, self.bounds, *arrays[1:], counts.numpy())
-        indptr = pointers(counts - self._num_hits())
+        arrays = self.arrays[end]
+        starts, ends = self.ends[end]
+        degrees = ends - starts
+        if arrays[1] is not None:
+            run(_loops_pairs.count_kept, self.bounds, *arrays[1:], degrees)
+        indptr = pointers(torch.from_numpy(degrees - self.counts))
         members, entries = self._room(end, indptr)
         out = indptr.numpy(), members.numpy(), entries.numpy()
+        kind = np.int32 if len(self.order) < 2**31 - 1 else np.int64
 
         def write(low: int, high: int) -> int:
-            hits, ends = self.hits[low][end], self.ends.numpy()
-            status: int = _loops_pairs.write_rest(low, high, *arrays, hits, ends, *out)
+            marks = np.zeros(self.longest, kind)
+            args = self.order, *arrays, self.hits[low][end], self.counts, *out, marks
+            status: int = _loops_pairs.write_rest(low, high, *args)
             return status
 
         run(write, self.bounds)
         return Sets(indptr, members, entries, None)
-
-    def _num_hits(self) -> Tensor:
-        """``[P]``: how many members both rows have."""
-        counts = self.ends.diff(prepend=self.ends.new_zeros(1))
-        first = [low for low in self.hits if low]
-        counts[first] = self.ends[first]  # a part counts from 0 on
-        return counts
 
     def _room(self, end: int, indptr: Tensor) -> tuple[Tensor, Tensor]:
         num_members = int(indptr[-1])
         return empty(self.rows[end].indices, num_members), empty(indptr, num_members)
 
 
-def _columns(rows: Rows) -> int:
-    """A bound of the columns of rows that are in order: 1 + the largest last one."""
-    last = rows.ends[rows.ends > rows.starts] - 1
-    return int(rows.indices[last].max()) + 1 if len(last) else 0
+def _pointers(counts: Any) -> Any:
+    """``[P]`` counts as ``[P + 1]`` pointers."""
+    out = np.zeros(len(counts) + 1, dtype=np.int64)
+    np.cumsum(counts, out=out[1:])
+    return out
+
+
+def _columns(indices: Any, ends: Any) -> int:
+    """A bound of the columns of rows that are in order: 1 + what stands where each ends, which may be another's."""
+    return int(indices[np.maximum(ends - 1, 0)].max()) + 1 if len(indices) and len(ends) else 0

@@ -13,19 +13,21 @@ NAMES = ("both", "only_i", "only_j")
 
 
 class Rows(NamedTuple):
-    """The row of one end of every pair: entries ``starts[p] .. ends[p]`` of a CSR, of which ``keep`` says what counts.
+    """The rows of one end of every pair: of ``nodes [P]`` in a CSR, of whose entries ``keep`` says which count.
 
-    ``starts`` and ``ends`` are ``[P]`` int64 and lie within ``indices [E]``; ``keep`` is ``[E]`` bool, or None for all.
+    ``keep`` is ``[E]`` bool, or None for all.
     """
 
+    indptr: Tensor
     indices: Tensor
     keep: Tensor | None
-    starts: Tensor
-    ends: Tensor
+    nodes: Tensor
 
-    def block(self, part: slice) -> Rows:
-        """The same for some of the pairs."""
-        return self._replace(starts=self.starts[part], ends=self.ends[part])
+    def ends(self, name: str) -> tuple[Tensor, Tensor]:
+        """``[P]`` int64 each: where the rows begin and end, within the entries."""
+        starts, ends = row_ends(name, self.indptr, self.nodes)
+        _check.ranges(starts, ends, self.indices.numel())
+        return starts, ends
 
 
 class Sets(NamedTuple):

@@ -10,14 +10,14 @@ from gnnkit.kernels._pair_sets import PairSets, Rows, Sets, pointers
 
 def common_neighbors(a: Rows, b: Rows, sets: tuple[str, ...]) -> PairSets:
     """The sets of each pair p: members of both of its rows, only of row ``a[p]``, only of row ``b[p]``."""
-    (pair_a, entries_a), (pair_b, entries_b) = _expanded(a), _expanded(b)
+    (pair_a, entries_a), (pair_b, entries_b) = _expanded(a, "pairs[0]"), _expanded(b, "pairs[1]")
     cols_a, cols_b = a.indices[entries_a], b.indices[entries_b]
     most = max((int(cols.max()) for cols in (cols_a, cols_b) if len(cols)), default=0)
     # [M]: columns increase within a row, so keys do over all of them
     keys_a, keys_b = pair_a * (most + 1) + cols_a, pair_b * (most + 1) + cols_b
     in_b, place = _found(keys_a, keys_b)
     in_a, _ = _found(keys_b, keys_a)
-    num_pairs = len(a.starts)
+    num_pairs = len(a.nodes)
 
     def members(name: str, pair: Tensor, cols: Tensor, entries: Tensor, other: Tensor | None = None) -> Sets | None:
         if name not in sets:
@@ -31,12 +31,13 @@ def common_neighbors(a: Rows, b: Rows, sets: tuple[str, ...]) -> PairSets:
     )
 
 
-def _expanded(rows: Rows) -> tuple[Tensor, Tensor]:
+def _expanded(rows: Rows, name: str) -> tuple[Tensor, Tensor]:
     """``[M]`` each: the pair of every entry that counts, and the entry."""
-    degree = rows.ends - rows.starts
+    starts, ends = rows.ends(name)
+    degree = ends - starts
     pair = torch.arange(len(degree), device=degree.device).repeat_interleave(degree)
     first = degree.cumsum(0) - degree
-    entries = (rows.starts - first)[pair] + torch.arange(len(pair), device=degree.device)
+    entries = (starts - first)[pair] + torch.arange(len(pair), device=degree.device)
     if rows.keep is None:
         return pair, entries
     kept = rows.keep[entries]

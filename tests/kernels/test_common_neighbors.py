@@ -132,10 +132,10 @@ def test_each_way_to_where_rows_meet_finds_it_alone() -> None:
             a, b = (graph.row(node, masked=bool(seed % 2)) for node in (i, j))
             expected = [(a[node], b[node]) for node in sorted(a.keys() & b.keys())]
             hits = np.zeros((2, 31), int)
-            assert _loops_pairs.lay_out.py_func(*row, *spans[0], table) == 0
-            used = _loops_pairs.look_up.py_func(*spans[0], table, *row, *spans[1], *hits, 0)
+            assert _loops_pairs.lay_out.py_func(*row, *spans[0], 7, table) == 0
+            used = _loops_pairs.look_up.py_func(*spans[0], 7, table, *row, *spans[1], *hits, 0)
             assert list(zip(*hits[:, :used].tolist(), strict=True)) == expected
-            used = _loops_pairs.seek.py_func(*row, *spans[0], *row, *spans[1], *hits, 0)
+            used = _loops_pairs.seek.py_func(*spans[0], *row, *row, *spans[1], *hits, 0)
             assert list(zip(*hits[:, :used].tolist(), strict=True)) == expected
 
 
@@ -183,6 +183,8 @@ def test_entries_beyond_31_bits_have_a_table_of_their_own() -> None:
     graph = make(5, num_nodes=30)
     rows = graph.indices.numpy(), None, graph.indptr[:-1].numpy(), graph.indptr[1:].numpy()
     for kind in (np.int32, np.int64):
-        hits, ends = np.zeros((2, len(graph.indices) + 1), kind), np.zeros(30, np.int64)
-        assert _loops_pairs.meet(0, 30, *rows, *rows, np.zeros(30, kind), *hits, ends) == 0
+        hits, counts = np.zeros((2, len(graph.indices) + 1), kind), np.zeros(30, np.int64)
+        nodes = np.arange(30)
+        assert _loops_pairs.meet(0, 30, nodes, nodes, *rows, *rows, 1, np.zeros(30, kind), *hits, counts) == 0
         assert hits[:, :-1].tolist() == [list(range(len(graph.indices)))] * 2
+        assert counts.tolist() == graph.indptr.diff().tolist()
