@@ -182,6 +182,7 @@ class LinkEncoder(nn.Module):
             return spmm(adj.indptr, adj.indices, x, weight, transpose=adj.transpose)
         if self.kind == "gcn":
             linear = self.maps[layer]
+            assert isinstance(linear, nn.Linear)
             return _propagate(F.linear(x, linear.weight), adj, weight) + linear.bias
         return _propagate(x, adj, weight)
 

@@ -153,7 +153,7 @@ class NCN(nn.Module):
 
     def _blocks(self, adj: Adjacency, pairs: Tensor) -> list[slice]:
         """Pairs that are worked on together: about four hidden rows of a pair live at a time."""
-        return blocks(adj, pairs, self.max_bytes, 4 * self.hidden_channels * self.lin[0].weight.element_size())
+        return blocks(adj, pairs, self.max_bytes, 4 * self.hidden_channels * next(self.parameters()).element_size())
 
     def _score(self, h: Tensor, adj: Adjacency, pairs: Tensor, keep: Tensor | None) -> Tensor:
         """``[P]`` logits of NCN itself; pairs of a node with itself are allowed, completion asks for them."""

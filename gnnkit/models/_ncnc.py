@@ -163,7 +163,7 @@ class NCNC(NCN):
         pair = torch.cat([number.repeat_interleave(count) for count in counts])
         with torch.no_grad():
             # scores are symmetric: [U] pairs of nodes, the smaller id first, each once
-            keys, which = (torch.minimum(near, far) * len(inner) + torch.maximum(near, far)).unique(return_inverse=True)
+            keys, which = _distinct(torch.minimum(near, far) * len(inner) + torch.maximum(near, far))
             logits = self._complete(inner, adj, torch.stack([keys // len(inner), keys % len(inner)]), keeps)
             odds = (self.scale * (logits - self.offset)).index_select(0, which)
         # t q / (t q + 1 - q) is the sigmoid of log t + the logit of q
@@ -171,7 +171,14 @@ class NCNC(NCN):
             odds = odds + self.probability.log()
         else:
             odds = odds + F.logsigmoid(self.ptlin(product)).squeeze(-1).index_select(0, pair)
-        return list((self.alpha * odds.sigmoid()).split(sizes))
+        first, second = torch.split_with_sizes(self.alpha * odds.sigmoid(), sizes)
+        return [first, second]
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, depth={self.depth}"
+
+
+def _distinct(keys: Tensor) -> tuple[Tensor, Tensor]:
+    """The different keys in increasing order, and the place of each key among them."""
+    found, place = keys.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+    return found, place
