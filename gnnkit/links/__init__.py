@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from gnnkit.links._approximate_concentration import approximate_concentration
     from gnnkit.links._concentration import subgraph_density, topological_concentration
     from gnnkit.links._graph import LinkGraph
+    from gnnkit.links._heart import heart_negatives, with_heart_negatives
     from gnnkit.links._metrics import hits_at, mrr, ranks
     from gnnkit.links._node_correlation import Buckets, Correlation, buckets, concentration_shift, correlation
     from gnnkit.links._node_performance import link_hits, node_ranks, per_node
+    from gnnkit.links._ppr import ppr
     from gnnkit.links._random_split import heart_split, random_link_split
     from gnnkit.links._reweighting import reweighted
     from gnnkit.links._split import LinkSplit, ogb_link_split
@@ -29,6 +31,8 @@ _HOME = {
     **dict.fromkeys(("link_hits", "node_ranks", "per_node"), "_node_performance"),
     **dict.fromkeys(("Correlation", "Buckets", "correlation", "buckets", "concentration_shift"), "_node_correlation"),
     "reweighted": "_reweighting",
+    **dict.fromkeys(("heart_negatives", "with_heart_negatives"), "_heart"),
+    "ppr": "_ppr",
 }
 __all__ = [
     "LinkGraph",
@@ -51,6 +55,9 @@ __all__ = [
     "buckets",
     "concentration_shift",
     "reweighted",
+    "heart_negatives",
+    "with_heart_negatives",
+    "ppr",
 ]
 
 

@@ -1,0 +1,48 @@
+"""The scores by which HeaRT ranks candidates: common neighbours, PageRank, features."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gnnkit.kernels import spmm
+from gnnkit.links._graph import LinkGraph
+from gnnkit.links._ppr import pagerank
+
+
+class Scores:
+    """Rows of N scores of anchors, in float32, so that what is equal but for rounding is equal.
+
+    Args:
+        graph: The edges that are read.
+        x: ``[N, D]`` features or None.
+        common: ``"ra"`` or ``"cn"``.
+        alpha: Of the PageRank.
+        eps: Below it times the degree a PageRank is 0.
+    """
+
+    def __init__(self, graph: LinkGraph, x: Tensor | None, common: str, alpha: float, eps: float) -> None:
+        self._graph, self._alpha = graph, alpha
+        degree = graph.degree().double()
+        self._weight = degree.clamp(min=1).reciprocal() if common == "ra" else torch.ones_like(degree)  # [N]
+        self._least = eps * degree
+        self._directions = None
+        if x is not None:
+            length = x.double().norm(dim=1, keepdim=True)
+            self._directions = x.double() / length.masked_fill(length == 0, 1)
+
+    def of(self, anchors: Tensor) -> list[Tensor]:
+        """``[B]`` anchors to ``[B, N]`` float32 of each score."""
+        rank = pagerank(self._graph, anchors, self._alpha)
+        found = [self._through_neighbors(anchors), rank.masked_fill_(rank < self._least, 0)]
+        if self._directions is not None:
+            found.append(self._directions[anchors] @ self._directions.t())
+        return [rows.float() for rows in found]
+
+    def _through_neighbors(self, anchors: Tensor) -> Tensor:
+        """Sum over the common neighbours of an anchor and every node of their weights."""
+        indptr, indices = self._graph.adj.indptr, self._graph.adj.indices
+        start = torch.zeros(self._graph.num_nodes, len(anchors), dtype=torch.float64, device=anchors.device)
+        start[anchors, torch.arange(len(anchors), device=anchors.device)] = 1
+        neighbors = spmm(indptr, indices, start).mul_(self._weight.unsqueeze(1))
+        return spmm(indptr, indices, neighbors).t()
