@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gnnkit.data import Split
-
 TaskName = Literal["node_classification", "graph_classification", "graph_regression", "link_prediction"]
 
 
@@ -22,7 +20,7 @@ class Card:
         title: The name as printed in papers.
         task: ``"node_classification"``, ``"graph_classification"``, ``"graph_regression"`` or
             ``"link_prediction"``. For the two of graphs, ``load`` returns a PyG dataset of graphs.
-        metric: A key of `gnnkit.train.METRICS`, unless the task is link prediction.
+        metric: A key of `gnnkit.train.METRICS`, or for link prediction ``"mrr"`` or ``"hits@K"``.
         num_graphs: Number of graphs.
         num_nodes: Number of nodes, of all graphs together; None where its makers do not state it.
         num_edges: Number of directed edges, of all graphs together; None where its makers do not state it.
@@ -35,7 +33,8 @@ class Card:
             where they are measurements.
         edge_categories: The same for ``edge_attr``.
         splits: The protocol in words.
-        split: ``split(data, seed)`` makes the split of one run.
+        split: ``split(data, seed)`` makes the split of one run: a `gnnkit.data.Split`, or for link prediction a
+            `gnnkit.links.LinkSplit`.
         node_type: Where nodes have types: the one with classes, whose ids `split` gives. None where they have none.
         source: Who made the data and who packaged it.
         licence: The licence, or that none is stated.
@@ -59,7 +58,7 @@ class Card:
     node_categories: tuple[int, ...] | None = None
     edge_categories: tuple[int, ...] | None = None
     splits: str
-    split: Callable[[Any, int], Split]
+    split: Callable[[Any, int], Any]
     node_type: str | None = None
     source: str
     licence: str

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from gnnkit.datasets import _embedded, _filtered, _graphs, _ogb_load, _planetoid, _tu, _zinc
 from gnnkit.datasets._card import Card
+from gnnkit.datasets._link_protocols import with_protocol
 from gnnkit.datasets._root import data_root
 
 _FAMILIES: tuple[Any, ...] = (_embedded, _planetoid, _graphs, _filtered, _tu, _zinc, _ogb_load)
@@ -23,12 +24,16 @@ def card(name: str, root: str | os.PathLike[str] | None = None) -> Card:
     """Return the card of a dataset without loading it.
 
     Args:
-        name: One of `names()`, or ``ogbn-…``, ``ogbl-…``, ``ogbg-…`` as given to ``ogb.io.DatasetSaver``.
+        name: One of `names()`, or ``ogbn-…``, ``ogbl-…``, ``ogbg-…`` as given to ``ogb.io.DatasetSaver``. A
+            protocol may follow the name of a graph with classes of nodes: ``cora:link``, ``cora:heart``.
         root: Where to look for what ``DatasetSaver`` wrote; None for ``GNNKIT_DATA``, else the user's cache.
 
     Raises:
         ValueError: No dataset has this name; the message suggests the nearest one.
     """
+    if isinstance(name, str) and ":" in name:
+        base, _, protocol = name.partition(":")
+        return with_protocol(card(base, root), protocol)
     if isinstance(name, str) and name in _CARDS:
         return _CARDS[name]
     known, place = names(), ""  # too many to print them all
@@ -73,6 +78,7 @@ def load(
         (34, 'accuracy', (4, 10, 20))
     """
     facts = card(name, root)
+    name = name.partition(":")[0]
     family = next((family for family in _FAMILIES if name in family.CARDS), _ogb_load)
     if features == "memory":
         data = family.load(name, data_root(root))

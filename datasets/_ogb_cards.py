@@ -11,6 +11,7 @@ from typing import Any
 from gnnkit.data import Split, from_masks
 from gnnkit.datasets._card import Card
 from gnnkit.datasets._ogb import OGBEvaluator
+from gnnkit.links import LinkSplit, ogb_link_split
 
 METRICS = {"acc": "accuracy", "rocauc": "roc_auc", "ap": "average_precision", "rmse": "rmse"}  # ogb's word: gnnkit's
 PACKAGES = ("ogb", "pandas")
@@ -37,9 +38,9 @@ def graph_split(dataset: Any, seed: int) -> Split:
     return Split(**dataset.split_idx)
 
 
-def link_split(data: Any, seed: int) -> Split:
-    """Refuse: links are split as pairs of nodes, with negatives that are part of the benchmark."""
-    raise ValueError(f"{data.card.name}: expected data.split_edge, OGB's split of links (got a call of card.split)")
+def link_split(data: Any, seed: int) -> LinkSplit:
+    """Return OGB's split, the same for every seed, with the negatives that are part of the benchmark."""
+    return ogb_link_split(data.split_edge, data.num_nodes)
 
 
 def _card(name: str, splits: str, **facts: Any) -> Card:

@@ -48,7 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "data": TOPOLOGY,
     "models": {*TOPOLOGY, "nn"},
     "links": {*TOPOLOGY, "data"},
-    "datasets": {*TOPOLOGY, "data"},
+    "datasets": {*TOPOLOGY, "data", "links"},
     "train": {*TOPOLOGY, "data", "links"},
     "pipeline": {*TOPOLOGY, "data"},
     "causal": {*MODELS, *RUNS},

@@ -4,7 +4,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from gnnkit.bench._inputs import FeaturesConfig, LoaderConfig
-from gnnkit.bench._models import MODELS, ModelConfig
+from gnnkit.bench._link_models import LinkConfig
+from gnnkit.bench._models import LINK_MODELS, MODELS, ModelConfig
 from gnnkit.bench._pipeline import run_pipeline
 from gnnkit.bench._recipes import BenchConfig, recipe
 from gnnkit.bench._run import Progress, run_benchmark
@@ -25,7 +26,9 @@ __all__ = [
     "ModelConfig",
     "LoaderConfig",
     "FeaturesConfig",
+    "LinkConfig",
     "MODELS",
+    "LINK_MODELS",
     "RunRecord",
     "read_run",
     "find_runs",

@@ -8,6 +8,7 @@ from typing import Literal
 
 from torch import nn
 
+from gnnkit.bench import _link_models as links
 from gnnkit.bench._layers import KINDS, Kind, Place
 from gnnkit.bench._stacks import Categories, GraphNet, Residual, Stack
 from gnnkit.datasets import Card
@@ -56,7 +57,8 @@ class ModelConfig:
 
 
 MODELS = KINDS
-ABOUT = {name: kind.about for name, kind in KINDS.items()}
+LINK_MODELS = links.ABOUT
+ABOUT = {name: kind.about for name, kind in KINDS.items()} | links.ABOUT
 
 
 def check_fit(name: str, card: Card) -> None:
@@ -65,9 +67,15 @@ def check_fit(name: str, card: Card) -> None:
     Raises:
         ValueError: It does not, or no model has this name.
     """
+    if card.task == "link_prediction":
+        if card.metric != "mrr" and not card.metric.startswith("hits@"):
+            raise ValueError(f"{card.name}: expected hits@K or mrr, which the benchmark trains (got {card.metric})")
+        if name not in links.ABOUT:
+            raise ValueError(f"model: expected one of {', '.join(links.ABOUT)} for {card.name}, links (got {name!r})")
+        return
     if name not in KINDS:
         raise ValueError(f"model: expected one of {', '.join(KINDS)} (got {name!r})")
-    if card.task == "link_prediction" or card.metric not in METRICS:
+    if card.metric not in METRICS:
         raise ValueError(
             f"{card.name}: expected a task on nodes or on graphs and a metric among {', '.join(METRICS)}, which the "
             f"benchmark trains (got {card.task}, {card.metric})"

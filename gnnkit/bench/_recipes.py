@@ -7,6 +7,8 @@ from fnmatch import fnmatchcase
 
 from gnnkit import datasets
 from gnnkit.bench._inputs import FeaturesConfig, LoaderConfig
+from gnnkit.bench._link_models import LinkConfig
+from gnnkit.bench._link_recipes import link_recipe
 from gnnkit.bench._models import ModelConfig, check_fit
 from gnnkit.train import TrainConfig
 
@@ -23,6 +25,7 @@ class BenchConfig:
         features: What becomes of the features, and where they lie.
         loader: What a training step of a task on nodes sees.
         model: The shape of the model.
+        link: The shape of a model of link prediction, in place of ``model``.
         train: How it is trained.
     """
 
@@ -33,6 +36,7 @@ class BenchConfig:
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     loader: LoaderConfig = field(default_factory=LoaderConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    link: LinkConfig = field(default_factory=LinkConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
@@ -49,6 +53,9 @@ def recipe(dataset: str, model: str, root: str | None = None) -> BenchConfig:
     """
     card = datasets.card(dataset, root)
     check_fit(model, card)
+    if card.task == "link_prediction":
+        found = link_recipe(dataset, model)
+        return BenchConfig(dataset, model, found.recipe, link=found.link, train=found.train)
     for row in _TABLE:
         named = any(fnmatchcase(dataset, pattern) for pattern in row.datasets)
         if named and card.task.startswith(row.task) and (not row.models or model in row.models):

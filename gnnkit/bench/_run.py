@@ -14,10 +14,10 @@ import gnnkit
 from gnnkit import datasets
 from gnnkit.bench import _provenance as provenance
 from gnnkit.bench._inputs import SampledInputs, check, traffic
+from gnnkit.bench._links import best_of_each, build_link, link_task
 from gnnkit.bench._models import build
 from gnnkit.bench._recipes import BenchConfig, recipe
 from gnnkit.bench._store import RunRecord, RunWriter, run_key
-from gnnkit.data import Split
 from gnnkit.train import GraphPrediction, NodeClassification, Task, fit, override, seed_everything
 
 
@@ -142,8 +142,10 @@ def _scaled(data: Any, config: BenchConfig) -> Any:
     return data
 
 
-def _task(data: Any, split: Split, config: BenchConfig, device: torch.device) -> Task:
+def _task(data: Any, split: Any, config: BenchConfig, device: torch.device) -> Task:
     card = data.card
+    if card.task == "link_prediction":
+        return link_task(data, split, config.link, device)
     if card.task == "node_classification":
         return NodeClassification(data.clone().to(device), split.to(device), card.metric, evaluator=card.evaluator)
     return GraphPrediction(
@@ -168,7 +170,10 @@ def _run_seed(
         task = _task(data, split, config, device)
     else:
         task, store = inputs.task(split, device, writer.folder)
-    model = build(config.model_name, data.card, config.model, one_graph=inputs is None).to(device)
+    if data.card.task == "link_prediction":
+        model = build_link(config.model_name, data, config.link).to(device)
+    else:
+        model = build(config.model_name, data.card, config.model, one_graph=inputs is None).to(device)
     if config.accelerate:
         gnnkit.accelerate(model)
 
@@ -197,5 +202,6 @@ def _run_seed(
             "versions": provenance.versions(data.card.packages),
             "device": str(device),
             **({} if store is None else traffic(store)),
+            **best_of_each(result.history),
         }
     )

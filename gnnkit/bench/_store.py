@@ -58,7 +58,7 @@ class RunWriter:
     """
 
     def __init__(self, out: Path, spec: dict[str, Any]) -> None:
-        self.folder = out / f"{spec['dataset']}-{spec['model']}-{spec['key']}"
+        self.folder = out / f"{spec['dataset'].replace(':', '-')}-{spec['model']}-{spec['key']}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = (self.folder / "lock").open("w")
         try:

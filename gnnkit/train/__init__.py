@@ -4,6 +4,7 @@ from gnnkit.train._checkpoint import load_checkpoint, save_checkpoint
 from gnnkit.train._config import TrainConfig, override
 from gnnkit.train._graph import GraphPrediction
 from gnnkit.train._layerwise import Step, layerwise
+from gnnkit.train._link import LinkPrediction
 from gnnkit.train._loop import FitResult, Task, evaluate, fit, seed_everything
 from gnnkit.train._metrics import METRICS, Metric
 from gnnkit.train._node import NodeClassification
@@ -21,6 +22,7 @@ __all__ = [
     "Step",
     "layerwise",
     "GraphPrediction",
+    "LinkPrediction",
     "METRICS",
     "Metric",
     "save_checkpoint",

@@ -19,6 +19,7 @@ class TrainConfig:
 
     Attributes:
         lr: Learning rate of Adam.
+        predictor_lr: Another one for the parameters of ``model.predictor``, for links; None for the same.
         weight_decay: L2 penalty.
         decay: Which parameters it acts on: ``"all"``, or ``"first"`` for the first layer alone, as in Kipf
             and Welling's GCN.
@@ -34,6 +35,7 @@ class TrainConfig:
     """
 
     lr: float = 0.01
+    predictor_lr: float | None = None
     weight_decay: float = 5e-4
     decay: Literal["all", "first"] = "all"
     max_epochs: int = 200
@@ -45,6 +47,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         require("train.lr", self.lr, low=0, above=True)
+        if self.predictor_lr is not None:
+            require("train.predictor_lr", self.predictor_lr, low=0, above=True)
         require("train.weight_decay", self.weight_decay, low=0)
         require("train.max_epochs", self.max_epochs, low=1, high=1e9)
         require("train.patience", self.patience, low=0, high=1e9)

@@ -214,6 +214,8 @@ class _State:
 
 
 def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    if config.predictor_lr is not None:
+        return _two_steps(model, config, config.predictor_lr)
     if config.decay == "all":
         return torch.optim.Adam(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     layers = getattr(model, "layers", None)
@@ -226,6 +228,21 @@ def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
         {"params": rest},
     ]
     return torch.optim.Adam(groups, lr=config.lr, weight_decay=0)
+
+
+def _two_steps(model: nn.Module, config: TrainConfig, predictor_lr: float) -> torch.optim.Optimizer:
+    """An optimiser whose steps differ for an encoder and the predictor on it."""
+    predictor = getattr(model, "predictor", None)
+    if predictor is None:
+        raise ValueError(f"train.predictor_lr: expected a model with a predictor (got {type(model).__name__})")
+    if config.decay != "all":
+        raise ValueError(f"train.decay: expected all with train.predictor_lr (got {config.decay})")
+    own = set(predictor.parameters())
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in model.parameters() if p not in own]},
+        {"params": [*predictor.parameters()], "lr": predictor_lr},
+    ]
+    return torch.optim.Adam(groups, lr=config.lr, weight_decay=config.weight_decay)
 
 
 def _scheduler(optimizer: torch.optim.Optimizer, config: TrainConfig) -> torch.optim.lr_scheduler.LRScheduler:

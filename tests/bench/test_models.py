@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from gnnkit.bench import MODELS, ModelConfig, recipe
+from gnnkit.bench import LINK_MODELS, MODELS, ModelConfig, recipe
 from gnnkit.bench._models import ABOUT, build
 from gnnkit.datasets import card, load, names
 from gnnkit.train import METRICS, override
@@ -97,7 +97,7 @@ def test_the_activation_is_that_of_the_config(activation: Any, negative: bool, k
 
 
 def test_every_model_is_described() -> None:
-    assert list(ABOUT) == list(MODELS)
+    assert list(ABOUT) == [*MODELS, *LINK_MODELS]
 
 
 @pytest.mark.parametrize("name", ["", "GCN", "gine", "gcn "])
@@ -284,8 +284,12 @@ def test_a_model_that_does_not_fit_the_task_is_a_value_error() -> None:
         ValueError, match=r"model: expected one of mlp, gcn, .+ for mutag, graph_classification \(got 'sage'\)"
     ):
         recipe("mutag", "sage")
-    with pytest.raises(ValueError, match=r"ogbl-ddi: expected a task on nodes or on graphs .+ \(got link_prediction"):
+    with pytest.raises(ValueError, match=r"model: expected one of ncn, .+ for ogbl-ddi, links \(got 'gcn'\)"):
         recipe("ogbl-ddi", "gcn")
+    with pytest.raises(ValueError, match=r"ogbl-vessel: expected hits@K or mrr, .+ \(got rocauc\)"):
+        recipe("ogbl-vessel", "ncn")
+    with pytest.raises(ValueError, match=r"model: expected one of mlp, gcn, .+ \(got 'ncn'\)"):
+        recipe("karate", "ncn")
 
 
 def test_a_set_for_regression_has_an_output_a_value_and_no_classes() -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from shell import BENCH, DATA, Shell
 
 import gnnkit
-from gnnkit.bench import MODELS, _doctor, find_runs
+from gnnkit.bench import LINK_MODELS, MODELS, _doctor, find_runs
 from gnnkit.bench._progress import watch
 from gnnkit.datasets import card, names
 
@@ -115,7 +115,7 @@ def test_datasets_download_processes_raw_files(gnnkit_: Shell, tmp_path: Path) -
 
 
 def test_models_lists_every_model(gnnkit_: Shell) -> None:
-    assert [line.split()[0] for line in gnnkit_("models").splitlines()] == list(MODELS)
+    assert [line.split()[0] for line in gnnkit_("models").splitlines()] == [*MODELS, *LINK_MODELS]
 
 
 def test_doctor_finds_this_installation_healthy(gnnkit_: Shell) -> None:

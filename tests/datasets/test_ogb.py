@@ -216,8 +216,9 @@ def test_ddi_is_what_its_card_says() -> None:
         sizes = {part: edges["edge"].shape for part, edges in data.split_edge.items()}
         assert sizes == {"train": (1067911, 2), "valid": (133489, 2), "test": (133489, 2)}
         assert all(data.split_edge[part]["edge_neg"].dtype == torch.int64 for part in ("valid", "test"))
-    with pytest.raises(ValueError, match=r"ogbl-ddi: expected data\.split_edge"):
-        data.card.split(data, seed=0)
+    split = data.card.split(data, seed=0)
+    assert split.sizes == (1067911, 133489, 133489)
+    assert torch.equal(split.test_neg, data.split_edge["test"]["edge_neg"].t())
 
 
 @pytest.mark.parametrize(

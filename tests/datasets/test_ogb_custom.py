@@ -263,14 +263,15 @@ def test_a_users_own_set_is_trained_by_name(ogb_sets: Any, tmp_path: Path, write
         assert {"ogb", "pandas"} <= row["versions"].keys()
 
 
-def test_links_are_not_trained_by_the_benchmark(ogb_sets: Any, tmp_path: Path) -> None:
+def test_links_are_trained_by_models_of_links(ogb_sets: Any, tmp_path: Path) -> None:
     ogb_sets.links(tmp_path)
-    with pytest.raises(
-        ValueError, match=r"^ogbl-ring: expected a task .*which the benchmark trains.*link_prediction"
-    ) as error:
+    with pytest.raises(ValueError, match=r"^model: expected one of ncn, .* for ogbl-ring, links \(got 'gcn'\)$") as error:
         run_benchmark("ogbl-ring", "gcn", root=str(tmp_path), out=tmp_path / "runs")
     told(error)
     assert not (tmp_path / "runs").exists()
+    short = ("train.max_epochs=2", "link.hidden_channels=8")
+    record = run_benchmark("ogbl-ring", "ncn", seeds=[0], root=str(tmp_path), out=tmp_path / "runs", overrides=short)
+    assert 0 <= record.results[0]["test"] <= 1
 
 
 def test_typed_nodes_are_not_trained_by_the_benchmark(ogb_sets: Any, tmp_path: Path) -> None:

@@ -1,0 +1,199 @@
+"""Settings of link prediction that the literature reports for a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from gnnkit.bench._link_models import LinkConfig
+from gnnkit.train import TrainConfig
+
+
+@dataclass(frozen=True)
+class LinkRecipe:
+    """Settings for a dataset.
+
+    Attributes:
+        link: The shape of the model.
+        train: How it is trained.
+        recipe: Where they come from.
+    """
+
+    link: LinkConfig
+    train: TrainConfig
+    recipe: str
+
+
+def link_recipe(dataset: str, model: str) -> LinkRecipe:
+    """Return the settings for a dataset, or a dataset with a protocol, and a model."""
+    name, _, protocol = dataset.partition(":")
+    if protocol == "heart" and name in _HEART:
+        return _HEART[name](model)
+    if name in _NCN:
+        return _NCN[name]
+    return LinkRecipe(LinkConfig(), TrainConfig(lr=1e-3, weight_decay=0.0, max_epochs=100), "gnnkit defaults")
+
+
+def _ncn(link: LinkConfig, lr: float, predictor_lr: float, max_epochs: int = 100) -> LinkRecipe:
+    """Settings of the authors: two steps, no weight decay."""
+    train = TrainConfig(lr=lr, predictor_lr=predictor_lr, weight_decay=0.0, max_epochs=max_epochs)
+    return LinkRecipe(link, train, "Wang et al. 2024 (NCN)")
+
+
+_PLANETOID = LinkConfig(jumping_knowledge=True)
+_NCN = {
+    "cora": _ncn(
+        replace(
+            _PLANETOID,
+            input_dropout=0.7,
+            output_dropout=0.3,
+            dropout=0.05,
+            pool_edge_dropout=0.4,
+            predictor_dropout=0.05,
+            probability=0.75,
+            scale=4.3,
+            offset=2.8,
+            alpha=1.0,
+            batch_size=1152,
+        ),
+        0.0043,
+        0.0024,
+        100,
+    ),
+    "citeseer": _ncn(
+        replace(
+            _PLANETOID,
+            input_dropout=0.4,
+            dropout=0.75,
+            predictor_dropout=0.55,
+            probability=0.75,
+            scale=6.5,
+            offset=4.4,
+            alpha=0.4,
+            batch_size=384,
+            eval_batch_size=4096,
+            two_layer_lin=True,
+        ),
+        0.0085,
+        0.0078,
+        100,
+    ),
+    "pubmed": _ncn(
+        replace(
+            _PLANETOID,
+            input_dropout=0.3,
+            dropout=0.1,
+            predictor_dropout=0.05,
+            probability=0.5,
+            scale=5.3,
+            offset=0.5,
+            alpha=0.3,
+            batch_size=2048,
+        ),
+        0.0097,
+        0.002,
+        100,
+    ),
+    "ogbl-collab": _ncn(
+        LinkConfig(
+            encoder="gcn",
+            hidden_channels=64,
+            residual=True,
+            input_dropout=0.25,
+            output_dropout=0.05,
+            edge_dropout=0.25,
+            dropout=0.1,
+            predictor_dropout=0.3,
+            probability=0.1,
+            scale=2.5,
+            offset=6.0,
+            alpha=1.05,
+            batch_size=65536,
+            eval_batch_size=131072,
+            valid_as_input=True,
+        ),
+        0.0082,
+        0.0037,
+        100,
+    ),
+    "ogbl-ppa": _ncn(
+        LinkConfig(
+            encoder="gcn",
+            hidden_channels=64,
+            num_layers=3,
+            residual=True,
+            edge_dropout=0.1,
+            predictor_dropout=0.1,
+            xlin=False,
+            probability=0.1,
+            scale=4.0,
+            offset=8.5,
+            alpha=0.9,
+            batch_size=16384,
+            eval_batch_size=65536,
+        ),
+        0.0013,
+        0.0013,
+        25,
+    ),
+    "ogbl-ddi": _ncn(
+        LinkConfig(
+            encoder="puresum",
+            hidden_channels=224,
+            residual=True,
+            input_dropout=0.05,
+            dropout=0.4,
+            predictor_dropout=0.6,
+            tail_activation=False,
+            two_layer_lin=True,
+            probability=0.1,
+            scale=10.0,
+            offset=3.0,
+            alpha=0.5,
+            batch_size=24576,
+            eval_batch_size=131072,
+        ),
+        0.0021,
+        0.0018,
+        100,
+    ),
+    "ogbl-citation2": _ncn(
+        LinkConfig(
+            hidden_channels=64,
+            num_layers=3,
+            residual=True,
+            output_dropout=0.3,
+            dropout=0.2,
+            predictor_dropout=0.2,
+            probability=0.3,
+            scale=7.0,
+            offset=4.7,
+            train_degree=128,
+            test_degree=128,
+            batch_size=32768,
+            eval_batch_size=65536,
+            mask_targets=False,
+        ),
+        0.0088,
+        0.0058,
+        20,
+    ),
+}
+
+
+def _heart(name: str, layers: int, dropout: float, lr: float) -> Callable[[str], LinkRecipe]:
+    """Settings of HeaRT's authors for a Planetoid graph: those of NCN's with other steps and layers."""
+
+    def settings(model: str) -> LinkRecipe:
+        link = replace(_NCN[name].link, num_layers=layers, predictor_dropout=dropout, batch_size=1024)
+        train = TrainConfig(lr=lr, weight_decay=1e-7, max_epochs=300, patience=50)
+        return LinkRecipe(link, train, "after Li et al. 2023 (HeaRT)")
+
+    return settings
+
+
+_HEART = {
+    "cora": _heart("cora", 3, 0.1, 0.01),
+    "citeseer": _heart("citeseer", 1, 0.3, 0.001),
+    "pubmed": _heart("pubmed", 2, 0.1, 0.001),
+}

@@ -1,0 +1,90 @@
+"""Link prediction in the benchmark: the task, the models, and the best epoch of each metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from gnnkit.bench._link_models import LinkConfig
+from gnnkit.links import LinkSplit
+from gnnkit.models import NCN, NCNC, LinkEncoder, LinkPredictor
+from gnnkit.train import LinkPrediction
+
+_VARIANTS = {"ncn": "cn1", "ncn2": "cn1.5", "ncn-diff": "cn1res", "gae": "cn0", "gae-cn": "scn1"}
+_ALSO = {"mrr": ("hits@1", "hits@3", "hits@10"), "hits": ("hits@20", "hits@50", "hits@100")}
+
+
+def link_task(data: Any, split: LinkSplit, config: LinkConfig, device: torch.device) -> LinkPrediction:
+    """Make the task of one seed."""
+    metric = data.card.metric
+    also = tuple(name for name in _ALSO[metric.partition("@")[0]] if name != metric)
+    return LinkPrediction(
+        data.x.to(device) if data.card.num_features else None,
+        split.to(device),
+        metric,
+        also=also if metric != "mrr" or split.valid_neg.dim() == 3 else (),
+        batch_size=config.batch_size,
+        eval_batch_size=config.eval_batch_size,
+        mask_targets=config.mask_targets,
+        valid_as_input=config.valid_as_input,
+    )
+
+
+def best_of_each(history: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """Return the test score of each further metric at its own best validation epoch, as the authors of NCN report."""
+    names = [key.removeprefix("valid_") for key in history[0] if key.startswith("valid_") and key != "valid_loss"]
+    if not names:
+        return {}
+    # the first of equally good epochs
+    best = {name: max(history, key=lambda row, name=name: row[f"valid_{name}"]) for name in names}
+    return {"also": {name: {"valid": row[f"valid_{name}"], "test": row[f"test_{name}"]} for name, row in best.items()}}
+
+
+def build_link(name: str, data: Any, config: LinkConfig) -> nn.Module:
+    """Make a model by name.
+
+    Args:
+        name: A key of `ABOUT`.
+        data: A loaded graph; nodes without features have a learned row each.
+        config: Its shape.
+    """
+    in_channels = data.card.num_features or None
+    encoder = LinkEncoder(
+        in_channels,
+        config.hidden_channels,
+        config.num_layers,
+        config.encoder,
+        input_dropout=config.input_dropout,
+        dropout=config.dropout,
+        output_dropout=config.output_dropout,
+        edge_dropout=config.edge_dropout,
+        norm=config.norm,
+        residual=config.residual,
+        jumping_knowledge=config.jumping_knowledge,
+        num_embeddings=None if in_channels else data.num_nodes,
+    )
+    width = config.hidden_channels
+    options: dict[str, Any] = {
+        "dropout": config.predictor_dropout,
+        "pool_edge_dropout": config.pool_edge_dropout,
+        "norm": config.predictor_norm,
+        "use_xlin": config.xlin,
+        "tail_activation": config.tail_activation,
+        "two_layer_lin": config.two_layer_lin,
+        "max_bytes": config.max_bytes,
+    }
+    if name == "ncnc":
+        options |= {
+            "depth": config.depth,
+            "alpha": config.alpha,
+            "probability": config.probability,
+            "scale": config.scale,
+            "offset": config.offset,
+            "train_degree": config.train_degree or None,
+            "test_degree": config.test_degree or None,
+        }
+        return LinkPredictor(encoder, NCNC(width, width, **options))
+    return LinkPredictor(encoder, NCN(width, width, variant=_VARIANTS[name], **options))

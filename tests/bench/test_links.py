@@ -1,0 +1,101 @@
+"""Links in the benchmark: protocols by name, models, recipes, the best epoch of each metric."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gnnkit.bench import LINK_MODELS, LinkConfig, recipe, run_benchmark
+from gnnkit.bench._links import best_of_each, build_link
+from gnnkit.datasets import card, load
+from gnnkit.models import NCNC
+
+SHORT = ("train.max_epochs=3", "link.hidden_channels=8", "link.batch_size=16")
+
+
+def run(out: Path, dataset: str = "karate:link", model: str = "ncn", **options: Any) -> Any:
+    """Some epochs of the karate club."""
+    return run_benchmark(dataset, model, seeds=[0, 1], device="cpu", out=out, overrides=SHORT, **options)
+
+
+@pytest.mark.parametrize("model", LINK_MODELS)
+def test_every_model_is_trained_and_gives_its_numbers_again(model: str, tmp_path: Path) -> None:
+    one, two = (run(tmp_path / name, model=model) for name in "ab")
+    assert [row["test"] for row in one.results] == [row["test"] for row in two.results]
+    assert one.spec["metric"] == "hits@100"
+    assert {"hits@20", "hits@50"} == one.results[0]["also"].keys()
+    assert one.folder.name.startswith(f"karate-link-{model}-")
+
+
+def test_hard_negatives_are_ranked_and_the_split_is_the_same_for_every_seed(tmp_path: Path) -> None:
+    record = run(tmp_path, "digits:heart", "gae")
+    assert record.spec["metric"] == "mrr"
+    assert {"hits@1", "hits@3", "hits@10"} == record.results[0]["also"].keys()
+    data = load("digits:heart")
+    first, second = data.card.split(data, 0), data.card.split(data, 1)
+    assert torch.equal(first.test_neg, second.test_neg)
+    assert first.test_neg.shape == (2, first.test.shape[1], 500)
+
+
+def test_a_seed_draws_its_split() -> None:
+    data = load("karate:link")
+    assert data.card.task == "link_prediction"
+    splits = [data.card.split(data, seed) for seed in (0, 0, 1)]
+    assert torch.equal(splits[0].test, splits[1].test)
+    assert not torch.equal(splits[0].test, splits[2].test)
+    assert set(splits[0].leaks().values()) == {0}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("karate:links", r"dataset: expected karate:link or karate:heart \(got 'karate:links'\)"),
+        ("karate:", r"dataset: expected karate:link or karate:heart \(got 'karate:'\)"),
+        ("kerate:link", r"did you mean 'karate'"),
+        ("mutag:link", r"dataset: expected one graph with classes of its nodes .* \(got graph_classification\)"),
+        ("ogbl-ddi:link", r"dataset: expected one graph with classes of its nodes .* \(got link_prediction\)"),
+        ("ogbn-mag:link", r"dataset: expected one graph with classes of its nodes"),
+    ],
+)
+def test_a_protocol_that_is_none_is_a_value_error(name: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        card(name)
+
+
+def test_recipes_are_those_of_the_authors() -> None:
+    cora, pubmed, ddi = (recipe(name, "ncnc") for name in ("cora:link", "pubmed:link", "ogbl-ddi"))
+    assert (cora.train.lr, cora.train.predictor_lr, cora.train.max_epochs) == (0.0043, 0.0024, 100)
+    assert (cora.link.input_dropout, cora.link.output_dropout, cora.link.pool_edge_dropout) == (0.7, 0.3, 0.4)
+    assert (cora.link.scale, cora.link.offset, cora.link.probability, cora.link.alpha) == (4.3, 2.8, 0.75, 1.0)
+    assert (pubmed.link.batch_size, pubmed.train.lr, pubmed.train.predictor_lr) == (2048, 0.0097, 0.002)
+    assert (ddi.link.encoder, ddi.link.hidden_channels, ddi.link.tail_activation) == ("puresum", 224, False)
+    assert recipe("karate:link", "ncn").recipe == "gnnkit defaults"
+    assert all(each.train.weight_decay == 0 for each in (cora, pubmed, ddi))
+
+
+def test_settings_reach_the_model() -> None:
+    data = load("karate:link")
+    config = LinkConfig(hidden_channels=8, depth=2, alpha=0.4, probability=0.3, scale=2.0, offset=1.0, train_degree=3)
+    predictor = build_link("ncnc", data, config).predictor
+    assert isinstance(predictor, NCNC)
+    assert (predictor.depth, predictor.train_degree, predictor.test_degree) == (2, 3, None)
+    assert build_link("ncn", data, LinkConfig(hidden_channels=8)).encoder.in_channels == 34
+
+
+def test_the_best_epoch_of_each_metric_is_its_own() -> None:
+    rows: list[dict[str, float]] = [
+        {"valid": 0.1, "valid_loss": 1.0, "valid_hits@2": 0.5, "test_hits@2": 0.4},
+        {"valid": 0.2, "valid_loss": 1.0, "valid_hits@2": 0.5, "test_hits@2": 0.9},
+        {"valid": 0.3, "valid_loss": 1.0, "valid_hits@2": 0.3, "test_hits@2": 0.7},
+    ]
+    assert best_of_each(rows) == {"also": {"hits@2": {"valid": 0.5, "test": 0.4}}}
+    assert best_of_each([{"valid": 0.1, "valid_loss": 1.0}]) == {}
+
+
+@pytest.mark.parametrize("setting", ["link.encoder=gat", "link.batch_size=0", "link.num_layers=-1", "link.depth=-1"])
+def test_settings_out_of_range_are_value_errors(setting: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"link\.\w+: expected .+ \(got .+\)|expected .+ \(got"):
+        run_benchmark("karate:link", "ncn", out=tmp_path, overrides=[setting])
