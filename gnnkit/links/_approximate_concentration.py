@@ -28,9 +28,12 @@ def approximate_concentration(
     .. math:: ATC_i = mean_j \; \langle H_i, H_j \rangle, \quad H = \sum_{k=1}^{K} \alpha_k (D^{-1} A)^k R
 
     R has independent normal entries of variance 1 / d, so that the expectation of the dot product is that of the rows
-    i and j of :math:`P`, the same sum without R: a weighted overlap of where walks from i and from j end. Its variance
-    is :math:`(|P_i|² |P_j|² + (P_i P_j)²) / d`. The overlap is normalised by the degrees of both ends, topological
-    concentration by that of i only: ATC replaces its ranking of nodes, not its values.
+    i and j of :math:`P`, the same sum without R: a weighted overlap of where walks from i and from j end. The variance is
+
+    .. math:: \left(|P_i|^2 |P_j|^2 + \langle P_i, P_j \rangle^2\right) \;/\; d
+
+    The overlap is normalised by the degrees of both ends, topological concentration by that of i only, and it asks how
+    many walks of j end at a node where the other asks whether any does. So its limit is another number.
 
     Source: *A Topological Perspective on Demystifying GNN-Based Link Prediction Performance*, ICLR 2024. What differs:
     cosines on request, and lists of any split; the authors' code holds no such function.

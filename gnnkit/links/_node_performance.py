@@ -69,7 +69,7 @@ def node_ranks(score: Callable[[Tensor], Tensor], pairs: Tensor, known: LinkGrap
         ``[2, P]`` int64: the rank of ``pairs[1]`` at ``pairs[0]``, and that of ``pairs[0]`` at ``pairs[1]``.
 
     Raises:
-        ValueError: A pair is a self-loop, known, or no pair; scores of another shape, or NaN.
+        ValueError: A pair is a self-loop, known, or no pair; scores of another shape, NaN or infinite.
 
     Example:
         >>> import torch
@@ -108,8 +108,8 @@ def _scores(score: Callable[[Tensor], Tensor], nodes: Tensor, known: LinkGraph) 
     given = score(asked)
     if not _check.is_dense(given, (1,), _check.FLOAT_DTYPES) or len(given) != asked.shape[1]:
         raise ValueError(f"score: expected {asked.shape[1]} float scores (got {_check.describe(given)})")
-    if given.isnan().any():
-        raise ValueError("score: expected scores (got NaN)")
+    if not given.isfinite().all():
+        raise ValueError("score: expected finite scores (got NaN or infinity)")
     table = given.detach().clone().view(len(nodes), num_nodes)
     count = known.degree()[nodes]  # the entries of these rows of the CSR
     row = torch.arange(len(nodes), device=device).repeat_interleave(count)

@@ -101,7 +101,8 @@ def test_recall_and_hits_at_a_node() -> None:
         (node_ranks, {"max_pairs": 0}, r"max_pairs: expected a whole number >= 1 \(got 0\)"),
         (node_ranks, {"score": lambda pairs: pairs[0]}, r"score: expected \d+ float scores \(got int64"),
         (node_ranks, {"score": lambda pairs: pairs[0, 1:] * 1.0}, r"score: expected \d+ float scores \(got float32"),
-        (node_ranks, {"score": lambda pairs: pairs[0] * math.nan}, r"score: expected scores \(got NaN\)"),
+        (node_ranks, {"score": lambda pairs: pairs[0] * math.nan}, r"score: expected finite scores \(got NaN"),
+        (node_ranks, {"score": lambda pairs: pairs[0] / 0.0}, r"score: expected finite scores \(got NaN"),
     ],
 )
 def test_bad_input_is_told(function: Callable[..., Tensor], change: dict[str, Any], message: str) -> None:
