@@ -28,7 +28,7 @@ def approximate_concentration(
     .. math:: ATC_i = mean_j \; \langle H_i, H_j \rangle, \quad H = \sum_{k=1}^{K} \alpha_k (D^{-1} A)^k R
 
     R has independent normal entries of variance 1 / d, so that the expectation of the dot product is that of the rows
-    i and j of :math:`P`, the same sum without R: a weighted overlap of where walks from i and from j end. The variance is
+    i and j of :math:`P`, the same sum without R: a weighted overlap of where walks from i and from j end. Variance:
 
     .. math:: \left(|P_i|^2 |P_j|^2 + \langle P_i, P_j \rangle^2\right) \;/\; d
 
