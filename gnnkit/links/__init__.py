@@ -13,12 +13,21 @@ if TYPE_CHECKING:
     from gnnkit.links._concentration import subgraph_density, topological_concentration
     from gnnkit.links._graph import LinkGraph
     from gnnkit.links._heart import heart_negatives, with_heart_negatives
+    from gnnkit.links._katz import katz
+    from gnnkit.links._local_scores import (
+        adamic_adar,
+        common_neighbors_score,
+        jaccard,
+        preferential_attachment,
+        resource_allocation,
+    )
     from gnnkit.links._metrics import hits_at, mrr, ranks
     from gnnkit.links._node_correlation import Buckets, Correlation, buckets, concentration_shift, correlation
     from gnnkit.links._node_performance import link_hits, node_ranks, per_node
     from gnnkit.links._ppr import ppr
     from gnnkit.links._random_split import heart_split, random_link_split
     from gnnkit.links._reweighting import reweighted
+    from gnnkit.links._shortest_path import shortest_path
     from gnnkit.links._split import LinkSplit, ogb_link_split
 
 _HOME = {
@@ -33,6 +42,12 @@ _HOME = {
     "reweighted": "_reweighting",
     **dict.fromkeys(("heart_negatives", "with_heart_negatives"), "_heart"),
     "ppr": "_ppr",
+    **dict.fromkeys(
+        ("common_neighbors_score", "adamic_adar", "resource_allocation", "jaccard", "preferential_attachment"),
+        "_local_scores",
+    ),
+    "katz": "_katz",
+    "shortest_path": "_shortest_path",
 }
 __all__ = [
     "LinkGraph",
@@ -58,6 +73,13 @@ __all__ = [
     "heart_negatives",
     "with_heart_negatives",
     "ppr",
+    "common_neighbors_score",
+    "adamic_adar",
+    "resource_allocation",
+    "jaccard",
+    "preferential_attachment",
+    "katz",
+    "shortest_path",
 ]
 
 
