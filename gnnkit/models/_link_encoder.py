@@ -10,8 +10,11 @@ from torch import Tensor, nn
 
 from gnnkit.adjacency import Adjacency
 from gnnkit.kernels import _check, segment_reduce, spmm, spmm_scaled
+from gnnkit.models._dropout import Dropout
+from gnnkit.models._dropout import dropout as drop
 from gnnkit.models._inputs import check_choice, check_rate, check_size
 from gnnkit.models._mlp import block
+from gnnkit.models._sparse_features import check_sparse_rows, is_sparse, sparse_linear
 from gnnkit.nn._simple_graph import check_keep, check_rows, check_simple
 
 Kind = Literal["puregcn", "puresum", "gcn"]
@@ -60,8 +63,9 @@ class LinkEncoder(nn.Module):
         num_embeddings: Rows of the learned table.
 
     Shapes:
-        x ``[N, in_channels]`` float32 or float64, or ``[N]`` int64 rows of the table, None for 0 … N - 1; result
-        ``[N, hidden_channels]``.
+        x ``[N, in_channels]`` float32 or float64; in PyTorch's COO layout (``x.to_sparse()``) only what is not zero is
+        read and dropped, which ``"gcn"`` does not gain from. With a table ``[N]`` int64 rows of it, None for 0 … N - 1.
+        Result ``[N, hidden_channels]``.
 
     Raises:
         ValueError: An argument is not as above, or ``adj`` not a simple undirected graph.
@@ -116,11 +120,11 @@ class LinkEncoder(nn.Module):
             check_size("num_embeddings", num_embeddings, 1)
             self.embedding = nn.Embedding(num_embeddings or 0, hidden_channels)
             nn.init.orthogonal_(self.embedding.weight)
-            entry: list[nn.Module] = [nn.Dropout(dropout)]
+            entry: list[nn.Module] = [Dropout(dropout)]
         else:
-            entry = [nn.Dropout(input_dropout)]
+            entry = [Dropout(input_dropout)]
             if kind != "gcn" or num_layers == 0:
-                entry += [nn.Linear(in_channels, hidden_channels), nn.Dropout(dropout)]
+                entry += [nn.Linear(in_channels, hidden_channels), Dropout(dropout)]
         self.entry = nn.Sequential(*entry)
         self.maps = nn.ModuleList()  # each layer's W and b
         self.exits = nn.ModuleList()  # what follows each layer's sum
@@ -131,7 +135,7 @@ class LinkEncoder(nn.Module):
                 self.maps.append(_glorot(width, hidden_channels))
                 follows = [] if last and layer > 0 else block(hidden_channels, hidden_channels, dropout, norm)[1:]
             else:
-                follows = [nn.Dropout(output_dropout)] if last else []
+                follows = [Dropout(output_dropout)] if last else []
             self.exits.append(nn.Sequential(*follows))
         self.layer_weights = nn.Parameter(torch.randn(num_layers)) if jumping_knowledge else None
 
@@ -149,7 +153,7 @@ class LinkEncoder(nn.Module):
         """
         check_simple(adj)
         check_keep(keep, adj)
-        x = self.entry(self._input(x, adj.num_nodes))
+        x = self._enter(x, adj.num_nodes)
         weight = _weights(keep, edge_weight, adj, x)
         layers = []
         for layer in range(self.num_layers):
@@ -160,24 +164,38 @@ class LinkEncoder(nn.Module):
             x = sum((w * rows for w, rows in zip(self.layer_weights, layers, strict=True)), start=torch.zeros_like(x))
         return x
 
-    def _input(self, x: Tensor | None, num_nodes: int) -> Tensor:
-        if self.embedding is None:
+    def _enter(self, x: Tensor | None, num_nodes: int) -> Tensor:
+        rows: Tensor
+        if self.embedding is not None:
+            rows = self.entry(self._looked_up(self.embedding, x, num_nodes))
+        elif x is not None and is_sparse(x):
+            check_sparse_rows(x, num_nodes, self.in_channels)
+            first, *others = self.entry
+            if not others:  # the map is the first layer's
+                return self._enter(x.to_dense(), num_nodes)
+            linear, last = others
+            assert isinstance(linear, nn.Linear)
+            rows = last(sparse_linear(x, linear, first))
+        else:
             check_rows("x", x, num_nodes, self.in_channels)
-            assert x is not None
-            return x
-        rows = self.embedding.num_embeddings
+            rows = self.entry(x)
+        return rows
+
+    @staticmethod
+    def _looked_up(embedding: nn.Embedding, x: Tensor | None, num_nodes: int) -> Tensor:
+        rows = embedding.num_embeddings
         if x is None:
             if rows != num_nodes:
                 raise ValueError(f"x: expected rows of the table, for it has {rows} and not one a node (got None)")
-            return self.embedding.weight
+            return embedding.weight
         _check.shaped("x", x, [num_nodes], (torch.int64,))
         _check.ids("x", x, rows)
-        return F.embedding(x, self.embedding.weight)
+        return F.embedding(x, embedding.weight)
 
     def _layer(self, layer: int, x: Tensor, adj: Adjacency, weight: Tensor | None) -> Tensor:
         if self.training and self.edge_dropout > 0:
             ones = x.new_ones(adj.num_edges) if weight is None else weight
-            weight = F.dropout(ones, self.edge_dropout)
+            weight = drop(ones, self.edge_dropout)
         if self.kind == "puresum":
             return spmm(adj.indptr, adj.indices, x, weight, transpose=adj.transpose)
         if self.kind == "gcn":

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from torch import nn
 
+from gnnkit.models._dropout import Dropout
+
 
 def block(in_channels: int, out_channels: int, dropout: float, norm: bool) -> list[nn.Module]:
     """Linear, LayerNorm with ``norm``, Dropout, ReLU."""
     normed = [nn.LayerNorm(out_channels)] if norm else []
     # in place: what a linear map or a norm gives is not read by its own gradient
-    return [nn.Linear(in_channels, out_channels), *normed, nn.Dropout(dropout, inplace=True), nn.ReLU(inplace=True)]
+    return [nn.Linear(in_channels, out_channels), *normed, Dropout(dropout, inplace=True), nn.ReLU(inplace=True)]
 
 
 def pool_mlp(in_channels: int, hidden_channels: int, dropout: float, norm: bool) -> list[nn.Module]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gnnkit.adjacency import Adjacency
 from gnnkit.kernels import Sets, pair_blocks, spmm
+from gnnkit.models._dropout import keep_at_random
 
 
 class Pool(NamedTuple):
@@ -42,7 +43,7 @@ def drop_entries(keep: Tensor | None, adj: Adjacency, rate: float) -> Tensor | N
     """Let each entry that counts count with probability 1 - ``rate``, the two directions of an edge independently."""
     if rate == 0:
         return keep
-    drawn = torch.rand(adj.num_edges, device=adj.device) >= rate
+    drawn = keep_at_random(adj.indices.shape, rate, adj.device)
     return drawn if keep is None else keep & drawn
 
 

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 from gnnkit.kernels import Sets
 from gnnkit.models import NCN, NCNC
+from gnnkit.models._dropout import keep_at_random
 from gnnkit.models._sample_sets import sample_sets
 
 
@@ -130,8 +131,8 @@ def test_entries_are_dropped_anew_at_each_depth_from_those_left() -> None:
     torch.manual_seed(5)
     found = model.train()(case.x, case.adj, case.pairs, keep=case.keep)
     torch.manual_seed(5)
-    first = case.keep & (torch.rand(case.adj.num_edges) >= 0.3)
-    second = first & (torch.rand(case.adj.num_edges) >= 0.3)
+    drawn = [keep_at_random(case.adj.indices.shape, 0.3, case.adj.device) for _ in range(2)]
+    first, second = case.keep & drawn[0], case.keep & drawn[0] & drawn[1]
     outer, inner = case.dense(first), case.dense(second)
     for number, (i, j) in enumerate(case.pairs.T.tolist()):
         a, b = (set(outer[v].nonzero().flatten().tolist()) for v in (i, j))
