@@ -124,7 +124,7 @@ class LinkEncoder(nn.Module):
         else:
             entry = [Dropout(input_dropout)]
             if kind != "gcn" or num_layers == 0:
-                entry += [nn.Linear(in_channels, hidden_channels), Dropout(dropout)]
+                entry += [nn.Linear(in_channels, hidden_channels), Dropout(dropout, inplace=True)]
         self.entry = nn.Sequential(*entry)
         self.maps = nn.ModuleList()  # each layer's W and b
         self.exits = nn.ModuleList()  # what follows each layer's sum
@@ -135,7 +135,7 @@ class LinkEncoder(nn.Module):
                 self.maps.append(_glorot(width, hidden_channels))
                 follows = [] if last and layer > 0 else block(hidden_channels, hidden_channels, dropout, norm)[1:]
             else:
-                follows = [Dropout(output_dropout)] if last else []
+                follows = [Dropout(output_dropout, inplace=True)] if last else []
             self.exits.append(nn.Sequential(*follows))
         self.layer_weights = nn.Parameter(torch.randn(num_layers)) if jumping_knowledge else None
 
@@ -161,7 +161,9 @@ class LinkEncoder(nn.Module):
             x = out + x if self.residual and out.shape == x.shape else out
             layers.append(x)
         if self.layer_weights is not None:
-            x = sum((w * rows for w, rows in zip(self.layer_weights, layers, strict=True)), start=torch.zeros_like(x))
+            # [N D, L]: as one product, whose gradient for the weights needs nothing of the size of x beside it
+            flat = torch.stack(layers).flatten(1) if len(layers) > 1 else layers[0].reshape(1, -1)
+            x = torch.mv(flat.T, self.layer_weights).view_as(x)
         return x
 
     def _enter(self, x: Tensor | None, num_nodes: int) -> Tensor:

@@ -164,7 +164,17 @@ class NCN(nn.Module):
         scores = []
         for part in parts:
             pools = self._pools(adj, pairs[:, part], keep, two_hops)
-            scores.append(self._combine(product_of_ends(h, pairs[:, part]), *self._sums(h, members, pools)))
+            if self.variant == "scn1":
+                counts = [pool.indptr.diff().to(h.dtype).unsqueeze(-1) for (pool,) in pools]
+                scores.append(self._combine(product_of_ends(h, pairs[:, part]), *counts))
+            elif members is None and pools:
+                rows, pools = members_alone(pools, len(h))
+                # [R + 2 P, D], gathered at once: each gather costs N rows of zeros in the backward pass
+                gathered = h.index_select(0, torch.cat([rows, pairs[:, part].flatten()]))
+                near, ends = gathered.tensor_split([len(rows)])
+                scores.append(self._combine(_product(ends), *_sums(self._members(near), pools)))
+            else:
+                scores.append(self._combine(product_of_ends(h, pairs[:, part]), *_sums(members, pools)))
         return scores[0] if len(scores) == 1 else torch.cat(scores)
 
     def _members(self, rows: Tensor) -> Tensor:
@@ -194,23 +204,6 @@ class NCN(nn.Module):
             far.append(Pool.of(there, count[there.other_entries] if self.walk_counts else None))
         return [[Pool.of(found.both)], far]
 
-    def _sums(self, h: Tensor, members: Tensor | None, pools: list[list[Pool]]) -> list[Tensor]:
-        """``[P, D]`` for each list of pools: the sum over all of its members."""
-        if self.variant == "scn1":
-            return [pool.indptr.diff().to(h.dtype).unsqueeze(-1) for (pool,) in pools]
-        if members is None and self.xlin is not None and pools:
-            rows, flat = members_alone([pool for group in pools for pool in group], len(h))
-            members, renumbered = self._members(h.index_select(0, rows)), iter(flat)
-            pools = [[next(renumbered) for _ in group] for group in pools]
-        table = h if members is None else members
-        sums = []
-        for first, *others in pools:
-            total = first.sum(table)
-            for pool in others:
-                total = total + pool.sum(table)
-            sums.append(total)
-        return sums
-
     def _combine(self, product: Tensor, common: Tensor | None = None, extra: Tensor | None = None) -> Tensor:
         """``[P]``: the score of products of ends and sums over members."""
         hidden = self.xijlin(product)
@@ -227,4 +220,22 @@ class NCN(nn.Module):
 
 def product_of_ends(h: Tensor, pairs: Tensor) -> Tensor:
     """``[P, D]``: h_i * h_j."""
-    return h.index_select(0, pairs[0]) * h.index_select(0, pairs[1])
+    return _product(h.index_select(0, pairs.flatten()))
+
+
+def _product(ends: Tensor) -> Tensor:
+    """``[P, D]`` from the rows of all first ends and then of all second ends."""
+    first, second = ends.view(2, -1, ends.shape[1]).unbind(0)
+    return first * second
+
+
+def _sums(rows: Tensor | None, pools: list[list[Pool]]) -> list[Tensor]:
+    """``[P, D]`` for each list of pools: the sum over all of its members."""
+    sums = []
+    for first, *others in pools:
+        assert rows is not None
+        total = first.sum(rows)
+        for pool in others:
+            total = total + pool.sum(rows)
+        sums.append(total)
+    return sums

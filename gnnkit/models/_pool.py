@@ -47,13 +47,16 @@ def drop_entries(keep: Tensor | None, adj: Adjacency, rate: float) -> Tensor | N
     return drawn if keep is None else keep & drawn
 
 
-def members_alone(pools: list[Pool], num_nodes: int) -> tuple[Tensor, list[Pool]]:
+def members_alone(pools: list[list[Pool]], num_nodes: int) -> tuple[Tensor, list[list[Pool]]]:
     """The nodes that are a member of any set, ``[R]``, and the pools with their places in it for indices."""
-    seen = torch.zeros(num_nodes, dtype=torch.bool, device=pools[0].indices.device)
-    for pool in pools:
+    like = pools[0][0].indices
+    seen = torch.zeros(num_nodes, dtype=torch.bool, device=like.device)
+    for pool in (pool for group in pools for pool in group):
         seen[pool.indices] = True
-    place = seen.cumsum(0, dtype=pools[0].indices.dtype) - 1
-    return seen.nonzero().squeeze(-1), [pool._replace(indices=place[pool.indices]) for pool in pools]
+    place = seen.cumsum(0, dtype=like.dtype) - 1
+    return seen.nonzero().squeeze(-1), [
+        [pool._replace(indices=place[pool.indices]) for pool in group] for group in pools
+    ]
 
 
 def walks(adj: Adjacency, keep: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
