@@ -9,6 +9,8 @@ from gnnkit.kernels import spmm
 from gnnkit.links._graph import LinkGraph
 from gnnkit.links._ppr import pagerank
 
+_LEAST_COSINE = 1e-12  # less is what rounding leaves where products cancel
+
 
 class Scores:
     """Rows of N scores of anchors, in float32, so that what is equal but for rounding is equal.
@@ -36,7 +38,8 @@ class Scores:
         rank = pagerank(self._graph, anchors, self._alpha)
         found = [self._through_neighbors(anchors), rank.masked_fill_(rank < self._least, 0)]
         if self._directions is not None:
-            found.append(self._directions[anchors] @ self._directions.t())
+            cosines = self._directions[anchors] @ self._directions.t()
+            found.append(cosines.masked_fill_(cosines.abs() < _LEAST_COSINE, 0))
         return [rows.float() for rows in found]
 
     def _through_neighbors(self, anchors: Tensor) -> Tensor:
