@@ -242,7 +242,7 @@ def _two_steps(model: nn.Module, config: TrainConfig, predictor_lr: float) -> to
         {"params": [p for p in model.parameters() if p not in own]},
         {"params": [*predictor.parameters()], "lr": predictor_lr},
     ]
-    return torch.optim.Adam(groups, lr=config.lr, weight_decay=config.weight_decay)
+    return torch.optim.Adam(groups, lr=config.lr, weight_decay=config.weight_decay, fused=True)  # of many small ones
 
 
 def _scheduler(optimizer: torch.optim.Optimizer, config: TrainConfig) -> torch.optim.lr_scheduler.LRScheduler:
