@@ -109,7 +109,7 @@ def heart_negatives(
         a, b = (end.unsqueeze(1).expand_as(found[0]) for end in pairs)
         return torch.cat([torch.stack([a, found[0]]), torch.stack([found[1], b])], dim=2)
 
-    tensors = [graph.edges, pairs, *(each for each in (x, known and known.edges) if each is not None)]
+    tensors = [graph.edges, pairs, *([] if x is None else [x]), *([] if known is None else [known.edges])]
     settings = {
         "num_nodes": graph.num_nodes,
         "features": x is not None,

@@ -87,10 +87,8 @@ def _split(graph: LinkGraph, num_valid: int, num_test: int, seed: int) -> LinkSp
         raise ValueError(f"edges: expected some for training, validation and test (got {got})")
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(num_edges, generator=generator).to(graph.edges.device)
-    test, valid, train = (
-        graph.edges[:, numbers.sort().values] for numbers in order.split([num_test, num_valid, num_edges - held])
-    )
-    valid_neg, test_neg = _non_edges(graph, held, generator).split([num_valid, num_test], dim=1)
+    test, valid, train = (graph.edges[:, part.sort().values] for part in order.tensor_split([num_test, held]))
+    valid_neg, test_neg = _non_edges(graph, held, generator).tensor_split([num_valid], dim=1)
     return LinkSplit(train, valid, valid_neg, test, test_neg, graph.num_nodes)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -95,7 +95,7 @@ class LinkSplit:
     def to(self, device: torch.device | str) -> LinkSplit:
         """Return the split on another device."""
         names = ("train", "valid", "valid_neg", "test", "test_neg")
-        return LinkSplit(*(getattr(self, name).to(device) for name in names), num_nodes=self.num_nodes)
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
 def ogb_link_split(split_edge: dict[str, dict[str, Any]], num_nodes: int) -> LinkSplit:
