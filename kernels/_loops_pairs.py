@@ -12,8 +12,11 @@ The longer row of a pair is its hub. There are two ways to where the two meet:
 from __future__ import annotations
 
 from gnnkit.kernels._jit import loop, part
+from gnnkit.kernels._vector import prefetch_item
 
-SEEK = 24  # what a search costs, in columns laid out or looked up
+SEEK = 64  # what a search costs, in columns laid out or looked up
+AHEAD = 16  # pairs; how far ahead their rows are asked for
+LINE = 16  # indices of 32 bits in a line of the cache
 RUNS = 16  # entries between two hits from which on they are copied run by run
 
 
@@ -34,55 +37,62 @@ def open_pairs(indptr_a, nodes_a, num_a, indptr_b, nodes_b, num_b, same, starts_
 
 
 @part
-def lay_out(indices, keep, low, end, base, table):
-    """table[column] = entry + base for the entries that count; 1 if a column lies outside."""
-    for entry in range(low, end):
-        column = indices[entry]
+def lay_out(row, keep, number, table):
+    """table[column] = the number of its entry, from ``number`` on, where it counts; 1 if a column lies outside."""
+    for k in range(len(row)):
+        column = row[k]
         if column < 0 or column >= len(table):
             return 1
-        if keep is not None and not keep[entry]:
+        if keep is not None and not keep[k]:
             continue
-        table[column] = entry + base
+        table[column] = number + k
     return 0
 
 
 @part
-def look_up(low, end, base, table, indices, keep, first, last, hits, hits_row, used):
-    """The entries first … last - 1 of a row whose columns are laid out for low … end - 1; -1 where one lies outside."""
-    for entry in range(first, last):
-        column = indices[entry]
+def look_up(number, degree, table, row, keep, hits_hub, hits_row):
+    """The positions in a row, and in the hub that is laid out, of common columns: how many; -1 if one lies outside."""
+    used = 0
+    for k in range(len(row)):
+        column = row[k]
         if column < 0 or column >= len(table):
             return -1
-        laid = table[column]
-        found = (laid >= low + base) & (laid < end + base)
+        place = table[column] - number
+        found = (place >= 0) & (place < degree)
         if keep is not None:
-            found &= keep[entry]
-        hits[used], hits_row[used] = laid - base, entry  # no branch: nobody can guess it
+            found &= keep[k]
+        hits_hub[used], hits_row[used] = place, k  # no branch: nobody can guess it
         used += found
     return used
 
 
 @part
-def seek(low, end, long, keep_long, indices, keep, first, last, hits, hits_row, used):
-    """The entries first … last - 1 of a row whose columns a binary search finds among entries low … end - 1."""
-    for entry in range(first, last):
-        column = indices[entry]
-        count = end - low
+def seek(hub, keep_hub, row, keep, hits_hub, hits_row):
+    """As `look_up`, by a binary search in the hub for each column of the row."""
+    used = low = 0
+    for k in range(len(row)):
+        column, count = row[k], len(hub) - low
         while count > 0:
             half = count >> 1
-            below = long[low + half] < column
+            below = hub[low + half] < column
             low = low + half + 1 if below else low
             count = count - half - 1 if below else half
-        if low == end:
+        if low == len(hub):
             break
-        found = long[low] == column
+        found = hub[low] == column
         if keep is not None:
-            found &= keep[entry]
-        if keep_long is not None:
-            found &= keep_long[low]
-        hits[used], hits_row[used] = low, entry
+            found &= keep[k]
+        if keep_hub is not None:
+            found &= keep_hub[low]
+        hits_hub[used], hits_row[used] = low, k
         used += found
     return used
+
+
+@part
+def cut(values, low, high):
+    """A piece of a vector, whose indices are then known not to be negative; None of None."""
+    return None if values is None else values[low:high]
 
 
 @loop
@@ -99,49 +109,55 @@ def meet(
     keep_b,
     starts_b,
     ends_b,
-    base_b,
+    number_b,
     table,
+    room,
     hits_a,
     hits_b,
+    begins,
     counts,
 ):
-    """The entries at which the rows of pairs order[low … high - 1] meet, pair after pair; counts[p] = how many.
+    """Where the rows low … high - 1 meet: the positions in both, hits begins[p] … of counts[p] for pair p = order[k].
 
-    ``base_b`` is the number of b's entry 0; hits have room for one more than there can be. Returns 1 if a column lies
-    outside the table.
+    Rows and hubs come in this order, pair after pair. ``number_b`` is the number of b's entry 0, and room[k] says where
+    there is room for the hits of the pair at k and those after it, and one more. Returns 1 if a column lies outside the
+    table.
     """
-    used, k = 0, low
+    used, k = room[low] + low, low
     while k < high:
-        hub = hubs[order[k]]
         degree, company, last = 0, 0, k
-        while last < high and hubs[order[last]] == hub:
-            p = order[last]
-            width_a, width_b = ends_a[p] - starts_a[p], ends_b[p] - starts_b[p]
+        while last < high and hubs[last] == hubs[k]:
+            width_a, width_b = ends_a[last] - starts_a[last], ends_b[last] - starts_b[last]
             degree = max(width_a, width_b)
             company += min(width_a, width_b)
             last += 1
         laid = degree + company < SEEK * company
         fresh = laid
-        for place in range(k, last):
-            p, before = order[place], used
-            flip = ends_b[p] - starts_b[p] > ends_a[p] - starts_a[p]
-            long, keep_long = (indices_b, keep_b) if flip else (indices_a, keep_a)
-            short, keep_short = (indices_a, keep_a) if flip else (indices_b, keep_b)
-            hits_long, hits_short = (hits_b, hits_a) if flip else (hits_a, hits_b)
-            begin, end = (starts_b[p], ends_b[p]) if flip else (starts_a[p], ends_a[p])
-            first, stop = (starts_a[p], ends_a[p]) if flip else (starts_b[p], ends_b[p])
-            base = base_b if flip else 1
+        for q in range(k, last):
+            later = min(q + AHEAD, high - 1)
+            for line in range(2):
+                prefetch_item(indices_a, starts_a[later] + LINE * line)
+                prefetch_item(indices_b, starts_b[later] + LINE * line)
+            row_a, row_b = indices_a[starts_a[q] : ends_a[q]], indices_b[starts_b[q] : ends_b[q]]
+            mask_a, mask_b = cut(keep_a, starts_a[q], ends_a[q]), cut(keep_b, starts_b[q], ends_b[q])
+            flip = len(row_b) > len(row_a)
+            long, mask_long = (row_b, mask_b) if flip else (row_a, mask_a)
+            short, mask = (row_a, mask_a) if flip else (row_b, mask_b)
+            out_a, out_b = hits_a[used:], hits_b[used:]
+            out_long, out = (out_b, out_a) if flip else (out_a, out_b)
+            number = number_b + starts_b[q] if flip else 1 + starts_a[q]
             if fresh:
-                if lay_out(long, keep_long, begin, end, base, table):
+                if lay_out(long, mask_long, number, table):
                     return 1
                 fresh = False
             if laid:
-                used = look_up(begin, end, base, table, short, keep_short, first, stop, hits_long, hits_short, used)
-                if used < 0:
+                found = look_up(number, degree, table, short, mask, out_long, out)
+                if found < 0:
                     return 1
             else:
-                used = seek(begin, end, long, keep_long, short, keep_short, first, stop, hits_long, hits_short, used)
-            counts[p] = used - before
+                found = seek(long, mask_long, short, mask, out_long, out)
+            begins[order[q]], counts[order[q]] = used, found
+            used += found
         k = last
     return 0
 
@@ -158,48 +174,72 @@ def count_kept(low, high, keep, starts, ends, counts):
 
 
 @loop
-def write_both(low, high, order, indices, hits_a, hits_b, pointers, members, entries, other_entries):
-    """The members of both rows of pairs order[low … high - 1], whose hits these are."""
-    hit = 0
-    for place in range(low, high):
-        p = order[place]
-        for m in range(pointers[p], pointers[p + 1]):
-            members[m] = indices[hits_a[hit]]
-            entries[m] = hits_a[hit]
-            other_entries[m] = hits_b[hit]
-            hit += 1
+def write_both(
+    low,
+    high,
+    indices,
+    starts_a,
+    starts_b,
+    begins,
+    hits_a,
+    hits_b,
+    pointers,
+    members,
+    entries,
+    other_entries,
+):
+    """The members of both rows of pairs low … high - 1."""
+    for p in range(low, high):
+        m, hit, later = pointers[p], begins[p], min(p + AHEAD, high - 1)
+        prefetch_item(hits_a, begins[later])
+        prefetch_item(hits_b, begins[later])
+        prefetch_item(indices, starts_a[later])
+        for k in range(pointers[p + 1] - m):
+            entry = starts_a[p] + hits_a[hit + k]
+            members[m + k] = indices[entry]
+            entries[m + k] = entry
+            other_entries[m + k] = starts_b[p] + hits_b[hit + k]
     return 0
 
 
+@part
+def copy(row, first, members, entries):
+    """A run of a row, whose entries begin at ``first``."""
+    for k in range(len(row)):
+        members[k] = row[k]
+        entries[k] = first + k
+
+
 @loop
-def write_rest(low, high, order, indices, keep, starts, ends, hits, counts, pointers, members, entries, marks):
+def write_rest(low, high, indices, keep, starts, ends, begins, counts, hits, pointers, members, entries, marks):
     """What row p has and the other row of the pair has not: all that count but the hits, in order.
 
     ``marks`` has room for the longest row; no pair has been marked in it.
     """
-    hit = 0
-    for place in range(low, high):
-        p = order[place]
-        begin, m, most, after = starts[p], pointers[p], pointers[p + 1], hit + counts[p]
-        if keep is None and ends[p] - begin >= RUNS * (counts[p] + 1):
-            for h in range(hit, after + 1):
-                stop = hits[h] if h < after else ends[p]
-                for k in range(stop - begin):
-                    members[m + k] = indices[begin + k]
-                    entries[m + k] = begin + k
+    for p in range(low, high):
+        start, count, later = starts[p], counts[p], min(p + AHEAD, high - 1)
+        prefetch_item(hits, begins[later])
+        prefetch_item(indices, starts[later])
+        row, mask, found = indices[start : ends[p]], cut(keep, start, ends[p]), hits[begins[p] : begins[p] + count]
+        out, out_entries = members[pointers[p] : pointers[p + 1]], entries[pointers[p] : pointers[p + 1]]
+        if keep is None and len(row) >= RUNS * count:
+            begin = m = 0
+            for h in range(count + 1):
+                stop = found[h] if h < count else len(row)
+                copy(row[begin:stop], start + begin, out[m:], out_entries[m:])
                 m += stop - begin
                 begin = stop + 1
         else:
-            for h in range(hit, after):
-                marks[hits[h] - begin] = p + 1
-            entry = begin
-            while m < most:  # no branch for each entry: nobody can guess it
-                members[m] = indices[entry]
-                entries[m] = entry
-                counted = marks[entry - begin] != p + 1
+            for h in range(count):
+                marks[found[h]] = p + 1
+            m = 0
+            for k in range(len(row)):
+                if m == len(out):
+                    break
+                out[m] = row[k]
+                out_entries[m] = start + k
+                counted = marks[k] != p + 1
                 if keep is not None:
-                    counted &= keep[entry]
-                m += counted
-                entry += 1
-        hit = after
+                    counted &= mask[k]
+                m += counted  # no branch: nobody can guess it
     return 0

@@ -43,38 +43,40 @@ class _Meeting:
         masks = [r.keep for r in (a, b)]
         if (masks[0] is None) != (masks[1] is None):  # the loops know masks of both graphs or of none
             masks = [torch.ones_like(r.indices, dtype=torch.bool) if r.keep is None else r.keep for r in (a, b)]
-        self.ends = (starts_a, ends_a), (starts_b, ends_b)
         self.arrays = [
-            (array(r.indices), array(mask), *ends) for r, mask, ends in zip((a, b), masks, self.ends, strict=True)
+            (array(a.indices), array(masks[0]), starts_a, ends_a),
+            (array(b.indices), array(masks[1]), starts_b, ends_b),
         ]
-        self.order = hubs.argsort()
+        order = hubs.argsort()
         degrees = ends_a - starts_a, ends_b - starts_b
-        work = _pointers((degrees[0] + degrees[1])[self.order])
-        self.bounds = edge_bounds(work, int(work[-1]), WIDTH)
-        room = _pointers(np.minimum(*degrees)[self.order])
-        # numbers of entries, from 1 on: 32 bits hold them almost always
-        base_b = 1 if same else 1 + a.indices.numel()
-        kind = np.int32 if base_b + b.indices.numel() < 2**31 else np.int64
-        size = max(_columns(indices, ends) for indices, _, _, ends in self.arrays)
+        work = degrees[0] + degrees[1]
+        self.bounds = _bounds(work)
         self.longest = int(max(width.max(initial=0) for width in degrees))
-        self.counts = np.zeros(num_pairs, dtype=np.int64)  # how many members both rows have
-        self.hits: dict[int, tuple[Any, Any]] = {}  # by where a part begins
+        # numbers of entries, from 1 on: 32 bits hold them almost always
+        number_b = 1 if same else 1 + a.indices.numel()
+        kind = np.int32 if number_b + b.indices.numel() < 2**31 else np.int64
+        room = _pointers(np.minimum(*degrees)[order])
+        # room for the hits of each pair and one more, which a loop writes over; what is not written to takes no memory
+        self.hits = [np.empty(int(room[-1]) + num_pairs + 1, dtype=kind) for _ in "ab"]
+        self.begins, self.counts = np.empty((2, num_pairs), dtype=np.int64)
+        size = max(_columns(indices, ends) for indices, _, _, ends in self.arrays)
         tables: list[Any] = []  # no more than threads; each may hold what other parts left
 
+        # in the order of the walk, so that it reads them one after the other
+        walked = [(columns, mask, starts[order], ends[order]) for columns, mask, starts, ends in self.arrays]
+        hubs = hubs[order]
+
         def meet(low: int, high: int) -> int:
-            most = 1 + int(room[high] - room[low])
-            hits = np.empty(most, kind), np.empty(most, kind)  # what is not written to takes no memory
             try:
                 table = tables.pop()
             except IndexError:
                 table = np.zeros(size, kind)
-            args = self.order, hubs, *self.arrays[0], *self.arrays[1], base_b, table, *hits, self.counts
-            status: int = _loops_pairs.meet(low, high, *args)
+            args = *walked[0], *walked[1], number_b, table, room, *self.hits, self.begins, self.counts
+            status: int = _loops_pairs.meet(low, high, order, hubs, *args)
             tables.append(table)
-            self.hits[low] = hits
             return status
 
-        if run(meet, self.bounds):
+        if run(meet, _bounds(work[order])):
             raise ValueError("indices: expected strictly increasing ones within each row (got rows that do not)")
 
     def both(self) -> Sets:
@@ -82,32 +84,24 @@ class _Meeting:
         indptr = pointers(torch.from_numpy(self.counts))
         members, entries = self._room(0, indptr)
         others = empty(entries, len(entries))
+        (indices, _, starts_a, _), (_, _, starts_b, _) = self.arrays
         out = indptr.numpy(), members.numpy(), entries.numpy(), others.numpy()
-
-        def write(low: int, high: int) -> int:
-            args = self.order, self.arrays[0][0], *self.hits[low], *out
-            status: int = _loops_pairs.write_both(low, high, *args)
-            return status
-
-        run(write, self.bounds)
+        run(_loops_pairs.write_both, self.bounds, indices, starts_a, starts_b, self.begins, *self.hits, *out)
         return Sets(indptr, members, entries, others)
 
     def rest(self, end: int) -> Sets:
         """The members of one end's row alone."""
         arrays = self.arrays[end]
-        starts, ends = self.ends[end]
-        degrees = ends - starts
+        degrees = arrays[3] - arrays[2]
         if arrays[1] is not None:
             run(_loops_pairs.count_kept, self.bounds, *arrays[1:], degrees)
         indptr = pointers(torch.from_numpy(degrees - self.counts))
         members, entries = self._room(end, indptr)
-        out = indptr.numpy(), members.numpy(), entries.numpy()
-        kind = np.int32 if len(self.order) < 2**31 - 1 else np.int64
+        args = *arrays, self.begins, self.counts, self.hits[end], indptr.numpy(), members.numpy(), entries.numpy()
+        kind = np.int32 if len(self.counts) < 2**31 - 1 else np.int64
 
         def write(low: int, high: int) -> int:
-            marks = np.zeros(self.longest, kind)
-            args = self.order, *arrays, self.hits[low][end], self.counts, *out, marks
-            status: int = _loops_pairs.write_rest(low, high, *args)
+            status: int = _loops_pairs.write_rest(low, high, *args, np.zeros(self.longest, kind))
             return status
 
         run(write, self.bounds)
@@ -125,6 +119,15 @@ def _pointers(counts: Any) -> Any:
     return out
 
 
+def _bounds(work: Any) -> list[int]:
+    """Cut pairs into parts of about equal work."""
+    before = _pointers(work)
+    return edge_bounds(before, int(before[-1]), WIDTH)
+
+
 def _columns(indices: Any, ends: Any) -> int:
-    """A bound of the columns of rows that are in order: 1 + what stands where each ends, which may be another's."""
-    return int(indices[np.maximum(ends - 1, 0)].max()) + 1 if len(indices) and len(ends) else 0
+    """A bound of the columns of rows that are in order: 1 + the largest, or of what stands where each row ends."""
+    if not len(indices) or not len(ends):
+        return 0
+    # reading all in order costs less than reading some here and there
+    return int((indices if len(indices) < 16 * len(ends) else indices[np.maximum(ends - 1, 0)]).max()) + 1

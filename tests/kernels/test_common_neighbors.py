@@ -125,18 +125,20 @@ def test_hubs_on_either_side_in_any_order(
 def test_each_way_to_where_rows_meet_finds_it_alone() -> None:
     for seed in range(30):
         graph = make(seed, num_nodes=30)
-        keep = graph.keep.numpy() if seed % 2 else None
-        row, table = (graph.indices.numpy(), keep), np.zeros(30, int)
+        columns, keep = graph.indices.numpy(), graph.keep.numpy()
+        table = np.zeros(30, int)
         for i, j in draw_pairs(seed, 30, 10).t().tolist():
-            spans = [(int(graph.indptr[node]), int(graph.indptr[node + 1])) for node in (i, j)]
+            spans = [slice(int(graph.indptr[node]), int(graph.indptr[node + 1])) for node in (i, j)]
+            (hub, hub_mask), (row, mask) = ((columns[span], keep[span] if seed % 2 else None) for span in spans)
             a, b = (graph.row(node, masked=bool(seed % 2)) for node in (i, j))
             expected = [(a[node], b[node]) for node in sorted(a.keys() & b.keys())]
-            hits = np.zeros((2, 31), int)
-            assert _loops_pairs.lay_out.py_func(*row, *spans[0], 7, table) == 0
-            used = _loops_pairs.look_up.py_func(*spans[0], 7, table, *row, *spans[1], *hits, 0)
-            assert list(zip(*hits[:, :used].tolist(), strict=True)) == expected
-            used = _loops_pairs.seek.py_func(*spans[0], *row, *row, *spans[1], *hits, 0)
-            assert list(zip(*hits[:, :used].tolist(), strict=True)) == expected
+            hits, number = np.zeros((2, 31), int), 1 + spans[0].start
+            assert _loops_pairs.lay_out.py_func(hub, hub_mask, number, table) == 0
+            for way, given in (("look_up", (number, len(hub), table)), ("seek", (hub, hub_mask))):
+                used = getattr(_loops_pairs, way).py_func(*given, row, mask, *hits)
+                found = hits[:, :used] + [[spans[0].start], [spans[1].start]]
+                assert list(zip(*found.tolist(), strict=True)) == expected
+                hits[:] = 0
 
 
 @pytest.mark.parametrize("wanted", [["both"], ("only_j",), {"only_i", "both"}], ids=str)
@@ -183,8 +185,11 @@ def test_entries_beyond_31_bits_have_a_table_of_their_own() -> None:
     graph = make(5, num_nodes=30)
     rows = graph.indices.numpy(), None, graph.indptr[:-1].numpy(), graph.indptr[1:].numpy()
     for kind in (np.int32, np.int64):
-        hits, counts = np.zeros((2, len(graph.indices) + 1), kind), np.zeros(30, np.int64)
-        nodes = np.arange(30)
-        assert _loops_pairs.meet(0, 30, nodes, nodes, *rows, *rows, 1, np.zeros(30, kind), *hits, counts) == 0
-        assert hits[:, :-1].tolist() == [list(range(len(graph.indices)))] * 2
+        hits, (begins, counts) = np.zeros((2, len(graph.indices) + 31), kind), np.zeros((2, 30), np.int64)
+        nodes, room = np.arange(30), graph.indptr.numpy()
+        args = *rows, *rows, 1, np.zeros(30, kind), room, *hits, begins, counts
+        assert _loops_pairs.meet(0, 30, nodes, nodes, *args) == 0
+        expected = [k for degree in graph.indptr.diff().tolist() for k in range(degree)]
+        assert hits[:, : len(graph.indices)].tolist() == [expected] * 2
         assert counts.tolist() == graph.indptr.diff().tolist()
+        assert begins.tolist() == graph.indptr[:-1].tolist()
