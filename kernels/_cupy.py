@@ -23,6 +23,7 @@ from gnnkit.kernels._cupy_attention import (
     gatv2_forward,
 )
 from gnnkit.kernels._cupy_gather import gather_cached, gather_rows
+from gnnkit.kernels._cupy_pairs import common_neighbors
 from gnnkit.kernels._cupy_sample import relabel, sample_hops, sample_neighbors
 from gnnkit.kernels._launch import BLOCK, launch
 from gnnkit.kernels._walk import Walk, plain
@@ -47,6 +48,7 @@ __all__ = [
     "sample_hops",
     "sample_neighbors",
     "relabel",
+    "common_neighbors",
     "group_by",
     "content_hash",
 ]

@@ -177,6 +177,9 @@ def instances() -> dict[str, list[str]]:
             for template in ("sample_each", "sample_distinct", "sample_successive")
             for ids in ("int", "long long")
         ],
+        "common_neighbors.cu": [
+            f"{template}<{ids}>" for template in ("count_members", "write_members") for ids in ("int", "long long")
+        ],
         "relabel.cu": [
             f"{template}<{ids}>" for template in ("claim", "mark", "label", "settle") for ids in ("int", "long long")
         ],

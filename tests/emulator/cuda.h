@@ -52,6 +52,8 @@ T __shfl_xor_sync(unsigned mask, T value, int lane_mask) {
 
 inline unsigned __ballot_sync(unsigned mask, bool vote) { return emulator::ballot(mask, vote); }
 
+inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
+
 inline unsigned atomicMin(unsigned* address, unsigned value) { return emulator::atomic_min(address, value); }
 
 inline double __dadd_rn(double a, double b) { return a + b; }
