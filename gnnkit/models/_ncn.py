@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from gnnkit.adjacency import Adjacency
 from gnnkit.kernels import common_neighbors
 from gnnkit.models._inputs import check_choice, check_number, check_rate, check_size
-from gnnkit.models._mlp import block, pool_mlp, tail
+from gnnkit.models._mlp import SumMLP, block, tail
 from gnnkit.models._pool import Pool, blocks, drop_entries, members_alone, walks
 from gnnkit.nn._simple_graph import check_keep, check_pairs, check_rows, check_simple
 
 Variant = Literal["cn0", "cn1", "scn1", "cn1.5", "cn1res"]
+Summed = tuple[Tensor, Tensor | None]  # sums, and the place of each pair's among them
 VARIANTS = ("cn0", "cn1", "scn1", "cn1.5", "cn1res")
 
 
@@ -108,13 +109,13 @@ class NCN(nn.Module):
         self.pool_edge_dropout, self.walk_counts, self.max_bytes = pool_edge_dropout, walk_counts, max_bytes
         if variant != "cn0":
             self.beta = nn.Parameter(torch.tensor([float(beta)]))
-        self.xlin: nn.Sequential | None = None
+        self.xlin: SumMLP | None = None
         if use_xlin and variant not in ("cn0", "scn1"):
-            self.xlin = nn.Sequential(*pool_mlp(in_channels, in_channels, dropout, norm))
+            self.xlin = SumMLP(in_channels, in_channels, dropout, norm)
 
-        def pooled() -> nn.Sequential:
-            mlp = pool_mlp(1 if variant == "scn1" else in_channels, hidden_channels, dropout, norm)
-            return nn.Sequential(*mlp, *tail(hidden_channels, tail_activation))
+        def pooled() -> SumMLP:
+            width = 1 if variant == "scn1" else in_channels
+            return SumMLP(width, hidden_channels, dropout, norm, tail_activation=tail_activation)
 
         self.xcnlin = pooled() if variant != "cn0" else None
         self.xextralin = pooled() if variant in ("cn1.5", "cn1res") else None
@@ -165,7 +166,7 @@ class NCN(nn.Module):
         for part in parts:
             pools = self._pools(adj, pairs[:, part], keep, two_hops)
             if self.variant == "scn1":
-                counts = [pool.indptr.diff().to(h.dtype).unsqueeze(-1) for (pool,) in pools]
+                counts = [(pool.indptr.diff().to(h.dtype).unsqueeze(-1), None) for (pool,) in pools]
                 scores.append(self._combine(product_of_ends(h, pairs[:, part]), *counts))
             elif members is None and pools:
                 rows, pools = members_alone(pools, len(h))
@@ -204,13 +205,13 @@ class NCN(nn.Module):
             far.append(Pool.of(there, count[there.other_entries] if self.walk_counts else None))
         return [[Pool.of(found.both)], far]
 
-    def _combine(self, product: Tensor, common: Tensor | None = None, extra: Tensor | None = None) -> Tensor:
+    def _combine(self, product: Tensor, common: Summed | None = None, extra: Summed | None = None) -> Tensor:
         """``[P]``: the score of products of ends and sums over members."""
         hidden = self.xijlin(product)
-        if self.xcnlin is not None:
-            hidden = torch.addcmul(hidden, self.beta, self.xcnlin(common))
-        if self.xextralin is not None:
-            hidden = hidden + self.xextralin(extra)
+        if self.xcnlin is not None and common is not None:
+            hidden = torch.addcmul(hidden, self.beta, self.xcnlin(*common))
+        if self.xextralin is not None and extra is not None:
+            hidden = hidden + self.xextralin(*extra)
         logits: Tensor = self.lin(hidden)
         return logits.squeeze(-1)
 
@@ -229,13 +230,17 @@ def _product(ends: Tensor) -> Tensor:
     return first * second
 
 
-def _sums(rows: Tensor | None, pools: list[list[Pool]]) -> list[Tensor]:
-    """``[P, D]`` for each list of pools: the sum over all of its members."""
-    sums = []
+def _sums(rows: Tensor | None, pools: list[list[Pool]]) -> list[Summed]:
+    """For each list of pools the sum over all of its members, as `SumMLP` takes it."""
+    sums: list[Summed] = []
     for first, *others in pools:
         assert rows is not None
+        filled, place = first.compact()
+        if not others and 2 * len(filled.indptr) < len(first.indptr):
+            sums.append((filled.sum(rows), place))
+            continue
         total = first.sum(rows)
         for pool in others:
             total = total + pool.sum(rows)
-        sums.append(total)
+        sums.append((total, None))
     return sums

@@ -141,7 +141,7 @@ class NCNC(NCN):
             for pool, p in zip(pools, probabilities, strict=True):
                 values = p if pool.values is None else p * pool.values.to(p.dtype)
                 common = common + pool._replace(values=values).sum(rows)
-            scores.append(self._combine(product, common))
+            scores.append(self._combine(product, (common, None)))
         return torch.cat(scores)
 
     def _probabilities(

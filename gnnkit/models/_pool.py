@@ -25,6 +25,13 @@ class Pool(NamedTuple):
         assert sets is not None
         return cls(sets.indptr, sets.indices, values)
 
+    def compact(self) -> tuple[Pool, Tensor]:
+        """The sets that are not empty, Q of them, and for each pair the number of its set, Q for an empty one."""
+        filled = self.indptr.diff() > 0
+        pool = self._replace(indptr=torch.cat([self.indptr[:-1][filled], self.indptr[-1:]]))
+        number = filled.cumsum(0) - 1
+        return pool, torch.where(filled, number, len(pool.indptr) - 1)
+
     def sum(self, rows: Tensor) -> Tensor:
         """``[P, D]``: the members' rows, times their values, added up."""
         values = None if self.values is None else self.values.to(rows.dtype)

@@ -11,6 +11,7 @@ from torch.testing import assert_close
 
 from gnnkit.models import NCN
 from gnnkit.models._dropout import keep_at_random
+from gnnkit.models._mlp import SumMLP
 
 VARIANTS = ("cn0", "cn1", "scn1", "cn1.5", "cn1res")
 
@@ -152,3 +153,28 @@ def test_wrong_input_is_refused(variant: str) -> None:
         model(case.x[:, :5], case.adj, case.pairs)
     with pytest.raises(ValueError, match=r"^keep: expected a bool tensor of shape"):
         model(case.x, case.adj, case.pairs, keep=torch.ones(3).bool())
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+def test_what_an_empty_set_gives_is_that_of_a_sum_of_zero(rate: float) -> None:
+    model = perturbed(SumMLP(6, 8, rate, norm=True, tail_activation=False), 0)
+    sums = torch.rand(2, 6, dtype=torch.float64, requires_grad=True)
+    place = torch.tensor([2, 0, 2, 2, 1, 2, 2])
+    whole = torch.cat([sums, sums.new_zeros(1, 6)])[place]
+    results = []
+    for given in ((whole,), (sums, place)):
+        torch.manual_seed(0)
+        out = model(*given)
+        results.append([out, *torch.autograd.grad(out.square().sum(), (sums, *model.parameters()))])
+    assert_close(*results)
+
+
+def test_sums_of_few_sets_are_made_for_these_alone() -> None:
+    case, model = example(5), predictor("cn1", 5)  # none of the pairs has a common neighbour when edges are held back
+    rows: list[int] = []
+    assert model.xcnlin is not None
+    model.xcnlin.register_forward_hook(lambda _, inputs, __: rows.append(len(inputs[0])))
+    model(case.x, case.adj, case.pairs, keep=case.keep)
+    model(case.x, case.adj, case.pairs)
+    assert rows[0] == 0
+    assert rows[1] in (len(case.pairs.T), int(((case.dense(None)[case.pairs]).prod(0).sum(1) > 0).sum()))

@@ -142,7 +142,7 @@ def test_entries_are_dropped_anew_at_each_depth_from_those_left() -> None:
                 q = torch.sigmoid(model.scale * (score(model, case.x, inner, end, u) - model.offset))
                 t = model.probability
                 common = common + model.alpha * t * q / (t * q + 1 - q) * case.x[u]
-        expected = model._combine(case.x[[i]] * case.x[[j]], common.unsqueeze(0))
+        expected = model._combine(case.x[[i]] * case.x[[j]], (common.unsqueeze(0), None))
         assert_close(found[[number]], expected)
 
 
@@ -180,7 +180,7 @@ def test_sampled_sums_are_right_in_the_mean(mode: str) -> None:
     model = predictor(11, **{f"{'train' if mode == 'train' else 'test'}_degree": 2}).train(mode == "train")
     sums: list[Tensor] = []
     combine = model._combine
-    model._combine = lambda product, common: sums.append(common) or combine(product, common)
+    model._combine = lambda product, common: sums.append(common[0]) or combine(product, common)
     torch.manual_seed(0)
     many = case.pairs[:, :2].repeat(1, 4000)
     model(case.x, case.adj, many)
