@@ -38,6 +38,13 @@ class Sets(NamedTuple):
         indices: ``[M]`` the members, in increasing order within a pair, of the graph's dtype.
         entries: ``[M]`` int64, where each stands in the graph's CSR: in i's row, or in j's for ``only_j``.
         other_entries: ``[M]`` int64, where each stands in j's row as well; of ``both`` alone, else None.
+
+    Example:
+        >>> import torch
+        >>> from gnnkit.kernels import Sets, spmm
+        >>> sets = Sets(torch.tensor([0, 2, 2]), torch.tensor([0, 3]), torch.tensor([4, 5]), None)
+        >>> spmm(sets.indptr, sets.indices, torch.eye(4)).tolist()  # which nodes each pair has
+        [[1.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.0]]
     """
 
     indptr: Tensor
@@ -47,7 +54,16 @@ class Sets(NamedTuple):
 
 
 class PairSets(NamedTuple):
-    """The neighbours of each pair (i, j): of both, only of i, only of j. A set that was not asked for is None."""
+    """The neighbours of each pair (i, j): of both, only of i, only of j. A set that was not asked for is None.
+
+    Example:
+        >>> import torch
+        >>> from gnnkit.kernels import PairSets, common_neighbors
+        >>> indptr, indices, pairs = torch.tensor([0, 1, 2]), torch.tensor([1, 0]), torch.tensor([[0], [1]])
+        >>> found = common_neighbors(indptr, indices, pairs, sets=["both"])
+        >>> isinstance(found, PairSets), found.only_i is None
+        (True, True)
+    """
 
     both: Sets | None
     only_i: Sets | None
@@ -120,9 +136,10 @@ def pair_blocks(indptr: Tensor, pairs: Tensor, max_bytes: int, *, other: Tensor 
         if value.numel() == 0:
             raise ValueError(f"{name}: expected num_dst + 1 entries, at least 1 (got 0)")
     _check.same("indptr, pairs and other", indptr, pairs, other, dtype=False)
-    members = row_ends("pairs[0]", indptr, pairs[0]), row_ends("pairs[1]", indptr if other is None else other, pairs[1])
+    starts_i, ends_i = row_ends("pairs[0]", indptr, pairs[0])
+    starts_j, ends_j = row_ends("pairs[1]", indptr if other is None else other, pairs[1])
     # [P]: the bytes of each pair and all before it
-    total = (24 + 16 * sum(ends - starts for starts, ends in members)).cumsum(0)
+    total = (24 + 16 * (ends_i - starts_i + ends_j - starts_j)).cumsum(0)
     blocks, low, used = [], 0, 0
     while low < len(total):
         high = int(torch.searchsorted(total, used + max_bytes, right=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -11,9 +12,10 @@ from torch import Tensor, nn
 from gnnkit.bench._link_models import LinkConfig
 from gnnkit.links import LinkSplit
 from gnnkit.models import NCN, NCNC, LinkEncoder, LinkPredictor
+from gnnkit.models._ncn import Variant
 from gnnkit.train import LinkPrediction
 
-_VARIANTS = {"ncn": "cn1", "ncn2": "cn1.5", "ncn-diff": "cn1res", "gae": "cn0", "gae-cn": "scn1"}
+_VARIANTS: dict[str, Variant] = {"ncn": "cn1", "ncn2": "cn1.5", "ncn-diff": "cn1res", "gae": "cn0", "gae-cn": "scn1"}
 SPARSE = 0.25  # share of features beyond which a dense product is faster
 _ALSO = {"mrr": ("hits@1", "hits@3", "hits@10"), "hits": ("hits@20", "hits@50", "hits@100")}
 
@@ -42,12 +44,13 @@ def _features(x: Tensor, config: LinkConfig) -> Tensor:
 
 def best_of_each(history: Sequence[dict[str, float]]) -> dict[str, Any]:
     """Return the test score of each further metric at its own best validation epoch, as the authors of NCN report."""
-    names = [key.removeprefix("valid_") for key in history[0] if key.startswith("valid_") and key != "valid_loss"]
-    if not names:
-        return {}
-    # the first of equally good epochs
-    best = {name: max(history, key=lambda row, name=name: row[f"valid_{name}"]) for name in names}
-    return {"also": {name: {"valid": row[f"valid_{name}"], "test": row[f"test_{name}"]} for name, row in best.items()}}
+    also = {}
+    for valid in history[0]:
+        if valid.startswith("valid_") and valid != "valid_loss":
+            row = max(history, key=itemgetter(valid))  # the first of equally good epochs
+            name = valid.removeprefix("valid_")
+            also[name] = {"valid": row[valid], "test": row[f"test_{name}"]}
+    return {"also": also} if also else {}
 
 
 def build_link(name: str, data: Any, config: LinkConfig) -> nn.Module:

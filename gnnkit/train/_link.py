@@ -116,6 +116,6 @@ class LinkPrediction:
     def _score(self, model: Any, h: Tensor, graph: LinkGraph, pairs: Tensor) -> Tensor:
         """Score pairs ``[2, P]`` or ``[2, P, K]`` block by block."""
         flat = pairs.reshape(2, -1).to(h.device)
-        blocks = flat.split(self.eval_batch_size, dim=1)
+        blocks = torch.split(flat, self.eval_batch_size, dim=1)
         scores = torch.cat([model.score(h, graph.adj, block) for block in blocks])
         return scores.view(pairs.shape[1:])

@@ -265,7 +265,9 @@ def test_a_users_own_set_is_trained_by_name(ogb_sets: Any, tmp_path: Path, write
 
 def test_links_are_trained_by_models_of_links(ogb_sets: Any, tmp_path: Path) -> None:
     ogb_sets.links(tmp_path)
-    with pytest.raises(ValueError, match=r"^model: expected one of ncn, .* for ogbl-ring, links \(got 'gcn'\)$") as error:
+    with pytest.raises(
+        ValueError, match=r"^model: expected one of ncn, .* for ogbl-ring, links \(got 'gcn'\)$"
+    ) as error:
         run_benchmark("ogbl-ring", "gcn", root=str(tmp_path), out=tmp_path / "runs")
     told(error)
     assert not (tmp_path / "runs").exists()
