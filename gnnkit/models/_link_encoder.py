@@ -24,14 +24,12 @@ KINDS = ("puregcn", "puresum", "gcn")
 class LinkEncoder(nn.Module):
     r"""Embed the nodes of a graph some of whose edges are held back, as NCN's encoder does.
 
-    With A the entries that count, D their row sums and :math:`n = (1 + D)^{-1/2}`, a layer is
+    With A the entries that count and D their row sums, a layer of ``"puregcn"`` is
 
-    .. math::
-        \text{puregcn:} \quad & x \leftarrow n \, (A (n x) + n x) \\
-        \text{puresum:} \quad & x \leftarrow A x \\
-        \text{gcn:} \quad & x \leftarrow n \, (A (n x W) + n x W) + b
+    .. math:: x \leftarrow n \, (A (n x) + n x), \quad n = (1 + D)^{-1/2}
 
-    from the code of Wang, Yang and Zhang, *Neural Common Neighbor with Completion for Link Prediction*, ICLR 2024.
+    of ``"gcn"`` the same of x W, plus b, and of ``"puresum"`` A x; from the code of Wang, Yang and Zhang,
+    *Neural Common Neighbor with Completion for Link Prediction*, ICLR 2024.
 
     - The pure kinds have one linear map at the input, between ``input_dropout`` and ``dropout``, and no weights after
       it; ``output_dropout`` follows the last layer alone.
@@ -42,9 +40,9 @@ class LinkEncoder(nn.Module):
       kind of node), orthogonal at first, under ``dropout``, without a linear map.
 
     What differs from that code: entries are masked in place of an adjacency built anew for every batch, which gives the
-    same numbers; edge dropout acts on the masked entries alone.
+    same numbers; rates of dropout are rounded to multiples of 2^-16.
 
-    Cost: a dense product at the input and :math:`(E + N) D` reads and writes a layer.
+    Cost: a product with the features at the input and (E + N) D reads and writes a layer.
 
     Args:
         in_channels: Of the features; None with ``num_embeddings``.
@@ -57,8 +55,8 @@ class LinkEncoder(nn.Module):
         edge_dropout: Of the entries in training, drawn anew in every layer; what is left is scaled by 1 / (1 - p), and
             D is its row sums (``gnnedp``).
         norm: LayerNorm between layers of ``"gcn"`` (``ln``).
-        residual: :math:`x \leftarrow layer(x) + x` where shapes match (``res``).
-        jumping_knowledge: Return :math:`\sum_l w_l x_l` over the layers, with free weights that begin as a standard
+        residual: layer(x) + x where shapes match (``res``).
+        jumping_knowledge: Return the sum of w_l x_l over layers l, with free weights that begin as a standard
             normal draw (``jk``).
         num_embeddings: Rows of the learned table.
 

@@ -8,7 +8,7 @@ from gnnkit.adjacency import Adjacency
 
 
 class LinkPredictor(nn.Module):
-    r"""Embed all nodes once, then score pairs: :math:`s = predictor(encoder(x, A), A)`.
+    r"""Embed all nodes once, then score pairs: predictor(encoder(x, A), A, pairs).
 
     With ``keep`` both see the graph without the entries that are held back, which is how target links are removed:
     no adjacency is built for a batch. Cost: one pass of the encoder, whatever the number of pairs, and the predictor's;

@@ -23,27 +23,24 @@ VARIANTS = ("cn0", "cn1", "scn1", "cn1.5", "cn1res")
 class NCN(nn.Module):
     r"""Score a pair of nodes by the product of their embeddings and the sum over their common neighbours.
 
-    .. math::
-        x' &= h + xlin(h) \quad (h \text{ without } use\_xlin) \\
-        s_{ij} &= lin\Big(\beta \; xcnlin\big(\sum_{u \in N(i) \cap N(j)} x'_u\big) + xijlin(h_i \odot h_j)\Big)
+    .. math:: s_{ij} = lin(\beta \; xcnlin(\sum_{u \in N(i) \cap N(j)} x'_u) + xijlin(h_i \odot h_j))
 
-    from Wang, Yang and Zhang, *Neural Common Neighbor with Completion for Link Prediction*, ICLR 2024, and its code;
-    ``beta`` is learned. The variants, by the code's names:
+    with x' = h + xlin(h), or h without ``use_xlin``, four MLPs and a learned number β; from Wang, Yang and Zhang,
+    *Neural Common Neighbor with Completion for Link Prediction*, ICLR 2024, and its code, whose names variants have:
 
     - ``"cn1"``: NCN, as above.
-    - ``"cn0"``: GAE, :math:`lin(xijlin(h_i \odot h_j))`.
+    - ``"cn0"``: GAE, lin(xijlin(h_i * h_j)).
     - ``"scn1"``: the number of common neighbours in place of their sum, through an MLP on that number.
-    - ``"cn1.5"``: NCN2, an MLP's output added for the sum over :math:`N(i) \cap N_2(j)` and :math:`N_2(i) \cap N(j)`,
-      each member times the number of walks of two steps that lead to it, its entry of A @ A. That code multiplies the
-      matrices and then takes the sets alone: ``walk_counts=False``.
-    - ``"cn1res"``: NCN-diff, an MLP's output added for the sum over :math:`N(i) \setminus N(j)` and
-      :math:`N(j) \setminus N(i)`.
+    - ``"cn1.5"``: NCN2, an MLP's output added for the sum over N(i) ∩ N2(j) and N2(i) ∩ N(j), N2 the ends of walks of
+      two steps, each member times the number of these walks, its entry of A @ A. That code multiplies the matrices and
+      then takes the sets alone: ``walk_counts=False``.
+    - ``"cn1res"``: NCN-diff, an MLP's output added for the sum over N(i) \ N(j) and N(j) \ N(i).
 
-    Without a mask of target links (``keep``) a model is the paper's NoTLR. What differs: :math:`x'` is computed for
-    the nodes in the sets alone where pairs fit one block. Scores are symmetric in the ends of a pair.
+    Without a mask of target links (``keep``) it is the paper's NoTLR. What differs: x' is computed for the nodes in
+    the sets alone where pairs fit one block, and what an empty set gives once. Scores are symmetric in a pair's ends.
 
-    Cost: O(degrees of the ends) a pair for the sets; with D channels, :math:`O(D^2)` a pair and a member, and
-    :math:`O(D)` for each time a node is a member.
+    Cost: O(degrees of the ends) a pair for the sets; with D channels, O(D²) a pair and a member, and O(D) for each time
+    a node is a member. For ``"cn1.5"`` also A @ A on the CPU in every forward pass.
 
     Args:
         in_channels: Of h.

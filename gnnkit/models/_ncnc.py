@@ -24,21 +24,18 @@ class NCNC(NCN):
 
     The sum over common neighbours becomes
 
-    .. math::
-        \sum_{u \in N(i) \cap N(j)} x'_u + \sum_{u \in N(i) \setminus N(j)} p_{ju} x'_u
-        + \sum_{u \in N(j) \setminus N(i)} p_{iu} x'_u
+    .. math:: \sum_{N(i) \cap N(j)} x'_u + \sum_{N(i) - N(j)} p_{ju} \, x'_u + \sum_{N(j) - N(i)} p_{iu} \, x'_u
 
-    .. math::
-        p_{ab} = \frac{\alpha \, t q}{t q + 1 - q}, \quad q = \sigma(scale \, (s_{ab} - offset))
+    .. math:: p_{ab} = \frac{\alpha \, t \, q}{t \, q + 1 - q}, \quad q = \sigma(scale \, (s_{ab} - offset))
 
-    where :math:`s_{ab}` is the logit of this same model at one depth less, with x' for h and without gradient, down to
+    where s_ab is the logit of this same model at one depth less, with x' for h and without gradient, down to
     NCN's own at depth 0. From Wang, Yang and Zhang, *Neural Common Neighbor with Completion for Link Prediction*, ICLR
     2024, and its code; ``"scn1"`` completes the number of common neighbours (``sincn1cn1`` there).
 
     What differs: the probability of an edge is computed once for each pair of nodes in a block of pairs, where that
     code computes it once for each of the pairs it completes, so with dropout those share a draw, as do the two sums.
     At each depth entries are dropped anew, from those left at the depth above. Where i and j are neighbours, i is a
-    member of :math:`N(j) \setminus N(i)`, as there.
+    member of N(j) \ N(i), as there.
 
     Cost: NCN's, and NCN's for each different pair (end, member of a difference); ``train_degree`` and ``test_degree``
     bound these. Each depth multiplies by the degrees once more.
@@ -49,7 +46,7 @@ class NCNC(NCN):
         probability: t above (``pt``), from 0 to 1.
         scale: Of logits.
         offset: Of logits.
-        learn_probability: Whether t is :math:`\sigma(MLP(h_i \odot h_j))` of the pair completed, in place of
+        learn_probability: Whether t is σ(MLP(h_i * h_j)) of the pair completed, in place of
             ``probability`` (``learnpt``).
         train_degree: In training, draw so many members of a difference that has more, with replacement, each of value
             |difference| / ``train_degree``; None for all members (``trndeg``).

@@ -22,7 +22,8 @@ def check_simple(adj: object) -> None:
     """
     if not isinstance(adj, Adjacency):
         raise ValueError(f"adj: expected a gnnkit.Adjacency (got {_check.describe(adj)})")
-    if adj.indices in _SIMPLE:
+    known = _SIMPLE.get(adj.indices)
+    if known is not None and known[0] is adj.indptr and known[1] == adj.num_src:
         return
     fault = _fault(adj)
     if fault is not None:
@@ -30,7 +31,7 @@ def check_simple(adj: object) -> None:
             "adj: expected a simple undirected graph, every edge once in both directions, no self-loop, the indices "
             f"of each row increasing (got {fault})"
         )
-    _SIMPLE[adj.indices] = True
+    _SIMPLE[adj.indices] = adj.indptr, adj.num_src
 
 
 def _fault(adj: Adjacency) -> str | None:

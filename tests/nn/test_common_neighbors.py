@@ -80,6 +80,14 @@ def test_a_graph_that_is_not_simple_is_refused(
             CommonNeighbors()(torch.ones(adj.num_dst, 1), adj, torch.tensor([[0], [1]]))
 
 
+def test_the_same_indices_under_other_pointers_are_another_graph() -> None:
+    indices, pairs = torch.tensor([1, 2, 0, 0], dtype=torch.int32), torch.tensor([[1], [2]])
+    star = Adjacency.from_csr(torch.tensor([0, 2, 3, 4]), indices)
+    assert CommonNeighbors()(torch.ones(3, 1), star, pairs).tolist() == [[1]]
+    with pytest.raises(ValueError, match=r"^adj: expected a simple undirected graph"):
+        CommonNeighbors()(torch.ones(3, 1), Adjacency.from_csr(torch.tensor([0, 1, 3, 4]), indices), pairs)
+
+
 def test_wrong_input_is_refused() -> None:
     adj, A = random_graph(1)
     x, pairs = torch.rand(len(A), 2), torch.tensor([[0], [1]])
