@@ -49,6 +49,8 @@ def heart_negatives(
     ties, most of the negatives on sparse graphs, are decided at random by ``seed``. What differs from the authors'
     script:
 
+    - What their script calls resource allocation divides by the degree of the candidate in place of the common
+      neighbour's: ``common="cn/degree"``. Ranks of published negatives are by that.
     - They leave ties to the sort; and at random they may draw a node twice. Here negatives of an anchor are distinct.
     - Their PageRank is approximate, by pushing residuals above ``eps``; here it is exact, and 0 where it is
       below ``eps`` times the degree, the bound of their error.
@@ -66,7 +68,8 @@ def heart_negatives(
         known: Whose edges are no negatives: the training edges for validation, and those of validation too for test;
             None to exclude no neighbours, as for ogbl-collab.
         per_positive: K, even; half of it for each end.
-        common: ``"ra"``, or ``"cn"`` for the number of common neighbours.
+        common: ``"ra"``; ``"cn"``, the number of common neighbours; or ``"cn/degree"``, that over the degree of the
+            candidate.
         combine: ``"min"`` or ``"mean"`` of the ranks.
         alpha: Of the PageRank, the chance of a return.
         eps: Of the PageRank, see above; the authors take 1e-7 for cora and citeseer, else 1e-5 to 5e-5.
@@ -88,8 +91,9 @@ def heart_negatives(
         [[[0, 1]], [[2, 3]]]
     """
     pairs = _check_arguments(graph, positives, x, known, eps)
-    if common not in ("ra", "cn") or combine not in ("min", "mean"):
-        raise ValueError(f"common and combine: expected ra or cn, min or mean (got {common!r} and {combine!r})")
+    if common not in ("ra", "cn", "cn/degree") or combine not in ("min", "mean"):
+        expected = "ra, cn or cn/degree, and min or mean"
+        raise ValueError(f"common and combine: expected {expected} (got {common!r} and {combine!r})")
     _check.count("per_positive", per_positive)
     if not per_positive or per_positive % 2:
         raise ValueError(f"per_positive: expected an even number >= 2 (got {per_positive})")

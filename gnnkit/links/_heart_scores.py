@@ -18,7 +18,7 @@ class Scores:
     Args:
         graph: The edges that are read.
         x: ``[N, D]`` features or None.
-        common: ``"ra"`` or ``"cn"``.
+        common: ``"ra"``, ``"cn"`` or ``"cn/degree"``.
         alpha: Of the PageRank.
         eps: Below it times the degree a PageRank is 0.
     """
@@ -26,7 +26,8 @@ class Scores:
     def __init__(self, graph: LinkGraph, x: Tensor | None, common: str, alpha: float, eps: float) -> None:
         self._graph, self._alpha = graph, alpha
         degree = graph.degree().double()
-        self._weight = degree.clamp(min=1).reciprocal() if common == "ra" else torch.ones_like(degree)  # [N]
+        share = degree.clamp(min=1).reciprocal().unsqueeze(1)  # [N, 1]
+        self._of_common, self._of_candidate = share if common == "ra" else 1, share if common == "cn/degree" else 1
         self._least = eps * degree
         self._directions = None
         if x is not None:
@@ -47,5 +48,5 @@ class Scores:
         indptr, indices = self._graph.adj.indptr, self._graph.adj.indices
         start = torch.zeros(self._graph.num_nodes, len(anchors), dtype=torch.float64, device=anchors.device)
         start[anchors, torch.arange(len(anchors), device=anchors.device)] = 1
-        neighbors = spmm(indptr, indices, start).mul_(self._weight.unsqueeze(1))
-        return spmm(indptr, indices, neighbors).t()
+        neighbors = spmm(indptr, indices, start) * self._of_common
+        return (spmm(indptr, indices, neighbors) * self._of_candidate).t()

@@ -24,12 +24,14 @@ def score_tables(graph: LinkGraph, x: Array | None, common: str, alpha: float, e
     """Dense tables of each score, row by anchor, in float32 as they are compared."""
     adjacency = matrix(graph)
     degree = adjacency.sum(axis=0)
-    weight = 1 / np.maximum(degree, 1) if common == "ra" else np.ones_like(degree)
+    share = 1 / np.maximum(degree, 1)
+    weight = share if common == "ra" else np.ones_like(degree)
     walk = adjacency / np.maximum(degree, 1)
     rank = alpha * np.linalg.inv(np.eye(len(walk)) - (1 - alpha) * walk).T
     rank[np.abs(rank) < 1e-14] = 0  # what an inverse leaves where no path leads
     rank[rank < eps * degree] = 0
-    tables = [adjacency @ (adjacency * weight).T, rank]
+    shared = adjacency @ (adjacency * weight).T
+    tables = [shared * share if common == "cn/degree" else shared, rank]
     if x is not None:
         length = np.linalg.norm(x, axis=1, keepdims=True)
         unit = np.divide(x, length, out=np.zeros_like(x), where=length > 0)
