@@ -37,9 +37,11 @@ def common_neighbors(
     is removed beyond what ``keep`` says: where i and j are neighbours, i is a member of N(j) and so of ``only_j``.
     A pair (i, i) has N(i) in ``both``, pairs may repeat, and nothing is differentiated.
 
-    Cost: O(E) for the check and O(d(i) + d(j)) a pair at most; on the CPU a pair whose degrees differ much costs a
-    binary search in the longer row a neighbour of the shorter for ``both``, and consecutive pairs of one i lay its row
-    out once. Memory: the results, and on the CPU up to a third of ``both`` beside them.
+    Cost: O(E) for the check, and the results: d(i) + d(j) a pair if all are wanted. Finding them takes the smaller
+    degree of each pair on the CPU, where a longer row (a hub's) is read once for all its pairs, or searched by halves
+    if they are few; pairs are walked hub by hub, so their order does not matter. On a GPU each entry of the shorter
+    row is sought in the longer one by halves. Memory: the results, on the CPU also O(N + P) and 8 bytes a common
+    neighbour.
 
     Args:
         indptr: ``[N + 1]`` int32 or int64 row pointers.

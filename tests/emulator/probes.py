@@ -13,6 +13,7 @@ from huge import sparse
 from machine import Machine
 
 from gnnkit.kernels import _cupy, _cupy_gather, _torch, transpose_csr
+from gnnkit.kernels._pair_sets import NAMES, Rows
 
 Probe = Callable[[Machine], None]
 
@@ -140,6 +141,31 @@ def relabel_past_31_bits(machine: Machine) -> None:
     assert local[-2:].tolist() == [2, 1]
 
 
+def common_neighbors(machine: Machine) -> None:
+    draw = torch.Generator().manual_seed(0)
+    edges = torch.rand(9, 90, generator=draw) < torch.linspace(0, 1, 9)[:, None]  # the first row has none, one has all
+    row, indices = edges.nonzero().unbind(1)
+    keep = torch.rand(len(row), generator=draw) < 0.7
+    csr = torch.cat([row.new_zeros(1), row.bincount(minlength=9).cumsum(0)]), indices.int()
+    for mask in (None, keep):
+        a, b = (Rows(*csr, mask, nodes) for nodes in torch.cartesian_prod(torch.arange(9), torch.arange(9)).t())
+        for ours, theirs in zip(_cupy.common_neighbors(a, b, NAMES), _torch.common_neighbors(a, b, NAMES), strict=True):
+            assert ours is not None
+            assert theirs is not None
+            for actual, right in zip(ours, theirs, strict=True):
+                assert actual is right is None or torch.equal(actual, right)
+
+
+def common_neighbors_past_31_bits(machine: Machine) -> None:
+    indices, start = sparse(machine, (2**31 + 8,), torch.int32), 2**31 + 4
+    indices[-4:] = torch.arange(1, 5)
+    rows = Rows(torch.tensor([start, start + 4]), indices, None, torch.tensor([0]))
+    both = _cupy.common_neighbors(rows, rows, ("both",)).both
+    assert both is not None
+    assert both.indices.tolist() == [1, 2, 3, 4]
+    assert both.entries.tolist() == [start, start + 1, start + 2, start + 3]
+
+
 def content_hash(machine: Machine) -> None:
     words = torch.arange(5000)
     assert _cupy.content_hash(words, 7) == _torch.content_hash(words, 7)
@@ -189,7 +215,7 @@ def gat_past_31_bits(machine: Machine) -> None:
 
 NAMED = {  # what stands in the names of the kernels that a probe runs, where that is no kind of float
     **dict.fromkeys((gather, gather_cached, gather_past_31_bits, content_hash), "<"),
-    **dict.fromkeys((sample, sample_past_31_bits), "<int"),
+    **dict.fromkeys((sample, sample_past_31_bits, common_neighbors, common_neighbors_past_31_bits), "<int"),
     **dict.fromkeys((relabel, relabel_past_31_bits), "<long long"),
 }
 
