@@ -90,13 +90,18 @@ def encode(encoder: Any, x: Tensor, A: Tensor) -> Tensor:
     return sum(encoder.layer_weights[k] * layers[k] for k in range(encoder.num_layers))
 
 
-def score(model: Any, h: Tensor, A: Tensor, i: int, j: int, depth: int = 0) -> Tensor:
-    """The logit of one pair, on sets of Python numbers."""
+def score(
+    model: Any, h: Tensor, A: Tensor, i: int, j: int, depth: int = 0, tables: dict[int, Tensor] | None = None
+) -> Tensor:
+    """The logit of one pair, on sets of Python numbers; ``tables`` holds x' of each depth for the next pair."""
     nodes = range(len(A))
-    N = [{u for u in nodes if A[v, u] > 0} for v in nodes]
-    table = torch.ones(len(A), 1, dtype=h.dtype) if model.variant == "scn1" else h
-    if model.xlin is not None:
-        table = h + mlp(model.xlin, h)
+    N = {v: set(A[v].nonzero().flatten().tolist()) for v in (i, j)}
+    tables = {} if tables is None else tables
+    if depth not in tables:
+        tables[depth] = torch.ones(len(A), 1, dtype=h.dtype) if model.variant == "scn1" else h
+        if model.xlin is not None:
+            tables[depth] = h + mlp(model.xlin, h)
+    table = tables[depth]
     zero = torch.zeros(table.shape[1], dtype=h.dtype)
     out = mlp(model.xijlin, h[i] * h[j])
     if model.variant != "cn0":
@@ -107,7 +112,7 @@ def score(model: Any, h: Tensor, A: Tensor, i: int, j: int, depth: int = 0) -> T
 
             def p(a: int, b: int) -> Tensor:
                 with torch.no_grad():
-                    s = score(model, inner, A, a, b, depth - 1)
+                    s = score(model, inner, A, a, b, depth - 1, tables)
                 q = torch.sigmoid(model.scale * (s - model.offset))
                 return model.alpha * t * q / (t * q + 1 - q)
 
@@ -130,7 +135,8 @@ def score(model: Any, h: Tensor, A: Tensor, i: int, j: int, depth: int = 0) -> T
 def scores(model: Any, h: Tensor, A: Tensor, pairs: Tensor) -> Tensor:
     """[P] logits."""
     depth = getattr(model, "depth", 0)
-    return torch.stack([score(model, h, A, i, j, depth) for i, j in pairs.T.tolist()])
+    tables: dict[int, Tensor] = {}
+    return torch.stack([score(model, h, A, i, j, depth, tables) for i, j in pairs.T.tolist()])
 
 
 def perturbed(model: nn.Module, seed: int) -> nn.Module:

@@ -29,8 +29,9 @@ def test_a_forward_equals_the_dense_equations_on_50_graphs(variant: str, masked:
         case, model = example(seed), predictor(variant, seed)
         keep = case.keep if masked else None
         model.train(seed % 2 == 1)  # without dropout they are the same
-        found = model(case.x, case.adj, case.pairs, keep=keep)
-        assert_close(found, scores(model, case.x, case.dense(keep), case.pairs), rtol=0, atol=1e-10)
+        pairs = case.pairs[:, ::2]
+        found = model(case.x, case.adj, pairs, keep=keep)
+        assert_close(found, scores(model, case.x, case.dense(keep), pairs), rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

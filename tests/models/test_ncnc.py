@@ -23,13 +23,11 @@ def predictor(seed: int, **options: object) -> NCNC:
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("variant", ["cn1", "scn1"])
-@pytest.mark.parametrize(("depth", "num_pairs"), [(1, 4), (2, 2)])
-def test_a_forward_equals_the_dense_equations_on_50_graphs(
-    variant: str, depth: int, num_pairs: int, masked: bool
-) -> None:
+@pytest.mark.parametrize(("depth", "every"), [(1, 4), (2, 6)])
+def test_a_forward_equals_the_dense_equations_on_50_graphs(variant: str, depth: int, every: int, masked: bool) -> None:
     for seed in range(50):
         case, model = example(seed), predictor(seed, variant=variant, depth=depth)
-        keep, pairs = case.keep if masked else None, case.pairs[:, -num_pairs:]
+        keep, pairs = case.keep if masked else None, case.pairs[:, ::every]
         model.train(seed % 2 == 1)
         found = model(case.x, case.adj, pairs, keep=keep)
         assert_close(found, scores(model, case.x, case.dense(keep), pairs), rtol=0, atol=1e-10)
