@@ -14,6 +14,7 @@ from gnnkit.kernels._pair_sets import PairSets, Rows, Sets, pointers
 from gnnkit.kernels._threads import edge_bounds, run
 
 WIDTH = 4  # scalar operations an entry
+LONG = 64  # entries of a hub, on average, from which on it pays to walk the pairs hub by hub
 
 
 def common_neighbors(a: Rows, b: Rows, sets: tuple[str, ...]) -> PairSets:
@@ -47,24 +48,26 @@ class _Meeting:
             (array(a.indices), array(masks[0]), starts_a, ends_a),
             (array(b.indices), array(masks[1]), starts_b, ends_b),
         ]
-        order = hubs.argsort()
         degrees = ends_a - starts_a, ends_b - starts_b
         work = degrees[0] + degrees[1]
-        self.bounds = _bounds(work)
+        self.bounds = bounds = _bounds(work)
         self.longest = int(max(width.max(initial=0) for width in degrees))
         # numbers of entries, from 1 on: 32 bits hold them almost always
         number_b = 1 if same else 1 + a.indices.numel()
         kind = np.int32 if number_b + b.indices.numel() < 2**31 else np.int64
-        room = _pointers(np.minimum(*degrees)[order])
+        short = np.minimum(*degrees)
+        order, walked = np.arange(num_pairs), self.arrays
+        if int(work.sum() - short.sum()) > LONG * num_pairs:
+            order = hubs.argsort()
+            # in the order of the walk, so that it reads them one after the other
+            walked = [(columns, mask, starts[order], ends[order]) for columns, mask, starts, ends in self.arrays]
+            hubs, short, bounds = hubs[order], short[order], _bounds(work[order])
+        room = _pointers(short)
         # room for the hits of each pair and one more, which a loop writes over; what is not written to takes no memory
         self.hits = [np.empty(int(room[-1]) + num_pairs + 1, dtype=kind) for _ in "ab"]
         self.begins, self.counts = np.empty((2, num_pairs), dtype=np.int64)
         size = max(_columns(indices, ends) for indices, _, _, ends in self.arrays)
         tables: list[Any] = []  # no more than threads; each may hold what other parts left
-
-        # in the order of the walk, so that it reads them one after the other
-        walked = [(columns, mask, starts[order], ends[order]) for columns, mask, starts, ends in self.arrays]
-        hubs = hubs[order]
 
         def meet(low: int, high: int) -> int:
             try:
@@ -76,7 +79,7 @@ class _Meeting:
             tables.append(table)
             return status
 
-        if run(meet, _bounds(work[order])):
+        if run(meet, bounds):
             raise ValueError("indices: expected strictly increasing ones within each row (got rows that do not)")
 
     def both(self) -> Sets:

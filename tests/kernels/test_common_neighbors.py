@@ -10,7 +10,7 @@ import torch
 from pair_sets import NAMES, Graph, agrees, draw_pairs, make
 from torch import Tensor
 
-from gnnkit.kernels import PairSets, _loops_pairs, common_neighbors, pair_blocks
+from gnnkit.kernels import PairSets, _loops_pairs, _numba_pairs, common_neighbors, pair_blocks
 
 scipy_sparse = pytest.importorskip("scipy.sparse")
 
@@ -64,6 +64,17 @@ def test_the_rows_of_j_may_be_of_another_graph(backend: str, masks: tuple[bool, 
             for g, mask in zip((graph, other), masks, strict=True)
         ]
         agrees(found, *whole, pairs, masked=True)
+
+
+def test_pairs_walked_hub_by_hub_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_numba_pairs, "LONG", -1)
+    for seed in range(60):
+        graph, other = make(seed), make(seed + 1, num_nodes=30, dtype=torch.int64)
+        pairs = draw_pairs(seed, len(graph.indptr) - 1)
+        agrees(common_neighbors(*graph.csr, pairs, keep=graph.keep), graph, graph, pairs, masked=True)
+        pairs = torch.stack([pairs[0], draw_pairs(seed, 30)[1]])
+        found = common_neighbors(*graph.csr, pairs, other=other.csr, keep=(graph.keep, other.keep))
+        agrees(found, graph, other, pairs, masked=True)
 
 
 def test_no_pairs_no_nodes_no_edges(backend: str) -> None:
