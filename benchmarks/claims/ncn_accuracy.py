@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import statistics
 import sys
 import time
@@ -30,7 +29,8 @@ from gnnkit.train import fit, override, seed_everything
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from _ncn_peer import Peer
-from _rows import Claim, commit, show, write
+from _rows import Claim, show, write
+from _stored import finish
 
 TARGETS = {  # percent, mean and deviation as published
     ("ncn", "cora"): (89.05, 0.96),
@@ -96,26 +96,6 @@ def runs(datasets: list[str], cases: list[str], seeds: int, beside: int) -> list
     return found
 
 
-def finish(wanted: list[Run], store: Path, processes: int) -> list[dict[str, Any]]:
-    """Execute what is not stored yet; each row is stored when its run ends."""
-    stored: dict[str, dict[str, Any]] = {}
-    if store.exists():
-        *whole, cut = store.read_text().split("\n")  # a kill may have cut the last line
-        stored = {line["key"]: line["row"] for line in map(json.loads, whole)}
-        if cut:
-            store.write_text("".join(f"{line}\n" for line in whole))
-    missing = [run for run in wanted if run.key not in stored]
-    store.parent.mkdir(parents=True, exist_ok=True)
-    with multiprocessing.get_context("spawn").Pool(processes) as pool, store.open("a") as file:
-        for number, row in enumerate(pool.imap_unordered(execute, missing), start=1):
-            key = Run(row["who"], row["case"], row["dataset"], row["seed"]).key
-            stored[key] = row
-            file.write(json.dumps({"key": key, "commit": commit(), "row": row}) + "\n")
-            file.flush()
-            print(f"{number}/{len(missing)} {row}", flush=True)
-    return [stored[run.key] for run in wanted]
-
-
 def judge(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """A line for each dataset and case."""
     tests: dict[tuple[str, str, str], list[float]] = {}
@@ -154,7 +134,8 @@ def main() -> int:
     parser.add_argument("--store", type=Path, default=Path("runs/ncn_accuracy.jsonl"), help="finished runs")
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
-    lines = judge(finish(runs(args.datasets, args.cases, args.seeds, args.beside), args.store, args.processes))
+    wanted = runs(args.datasets, args.cases, args.seeds, args.beside)
+    lines = judge(finish(wanted, execute, lambda run: run.key, args.store, args.processes))
     judged = [line for line in lines if "reaches" in line]
     shown = {(line["dataset"], line["model"]): float(line["test_percent"].split()[0]) for line in lines}
     lower = [

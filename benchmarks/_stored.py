@@ -1,0 +1,53 @@
+"""Long claims run by run: each result is stored, and the same command goes on after an interruption."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from _rows import commit
+
+Run = TypeVar("Run")
+Row = dict[str, Any]
+
+
+def finish(
+    wanted: Sequence[Run], execute: Callable[[Run], Row], key: Callable[[Run], str], store: Path, processes: int
+) -> list[Row]:
+    """Execute the runs that are not stored yet, in processes of their own.
+
+    Args:
+        wanted: Runs, which can be pickled.
+        execute: Makes a run's row.
+        key: Names a run by all that makes its numbers.
+        store: File of rows, one a line.
+        processes: How many run at a time.
+
+    Returns:
+        The rows of the wanted runs, in their order.
+    """
+    stored: dict[str, Row] = {}
+    if store.exists():
+        *whole, cut = store.read_text().split("\n")  # a kill may have cut the last line
+        stored = {line["key"]: line["row"] for line in map(json.loads, whole)}
+        if cut:
+            store.write_text("".join(f"{line}\n" for line in whole))
+    missing = [(number, run) for number, run in enumerate(wanted) if key(run) not in stored]
+    store.parent.mkdir(parents=True, exist_ok=True)
+    with multiprocessing.get_context("spawn").Pool(processes) as pool, store.open("a") as file:
+        jobs = [(execute, number, run) for number, run in missing]
+        for count, (number, row) in enumerate(pool.imap_unordered(_execute, jobs), start=1):
+            name = key(wanted[number])
+            stored[name] = row
+            file.write(json.dumps({"key": name, "commit": commit(), "row": row}) + "\n")
+            file.flush()
+            print(f"{count}/{len(missing)} {row}", flush=True)
+    return [stored[key(run)] for run in wanted]
+
+
+def _execute(job: tuple[Callable[[Any], Row], int, Any]) -> tuple[int, Row]:
+    execute, number, run = job
+    return number, execute(run)
