@@ -13,7 +13,7 @@ from gnnkit.kernels import _check
 def ranks(pos: Tensor, neg: Tensor) -> Tensor:
     r"""Rank each positive among its own negatives, 1 being the best; equal scores share the ranks they take up.
 
-    .. math:: rank_p = 1 + \tfrac12 (|\{k : neg_{pk} > pos_p\}| + |\{k : neg_{pk} \ge pos_p\}|)
+    .. math:: rank_p = 1 + \frac{1}{2} (|\{k : neg_{pk} > pos_p\}| + |\{k : neg_{pk} \geq pos_p\}|)
 
     the mean of the optimistic and the pessimistic rank, as in OGB (Hu et al., "Open Graph Benchmark", NeurIPS 2020).
 
