@@ -38,11 +38,6 @@ PROTOCOLS = {"link": "hits@100", "heart": "mrr"}
 MODELS = ("gae", "ncn", "ncnc")
 
 
-def _distance(graph: links.LinkGraph, pairs: Tensor) -> Tensor:
-    """Nearer is better."""
-    return -links.shortest_path(graph, pairs)
-
-
 HEURISTICS: dict[str, Callable[[links.LinkGraph, Tensor], Tensor]] = {
     "common neighbours": links.common_neighbors_score,
     "Adamic-Adar": links.adamic_adar,
@@ -51,7 +46,7 @@ HEURISTICS: dict[str, Callable[[links.LinkGraph, Tensor], Tensor]] = {
     "preferential attachment": links.preferential_attachment,
     "Katz": links.katz,
     "PageRank": links.ppr,
-    "shortest path": _distance,
+    "shortest path": links.shortest_path,
 }
 
 
@@ -80,8 +75,6 @@ def execute(run: Run) -> dict[str, Any]:
         graph, score = split.graph(), HEURISTICS[run.method]
         test = score(graph, split.test)
         negative = score(graph, split.test_neg.flatten(1)).view(split.test_neg.shape[1:])
-        # pairs that no path joins are infinitely far: behind all others, alike
-        test, negative = (each.nan_to_num(neginf=-1e9) for each in (test, negative))
         return {**asdict(run), "test": 100 * link_scores(test, negative, (metric,))[metric], "epochs": 0}
     config = recipe(data.card.name, run.method)
     seed_everything(run.seed)
