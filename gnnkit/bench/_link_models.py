@@ -14,6 +14,7 @@ ABOUT = {
     "ncn2": "NCN with the neighbours two hops away of either end",
     "ncn-diff": "NCN with sums over the neighbours of one end alone",
     "gae": "graph auto-encoder: the product of two nodes' embeddings, through NCN's MLP",
+    "link-mlp": "gae without message passing; nodes without features have learned rows",
     "gae-cn": "gae and the number of common neighbours",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
@@ -15,7 +16,14 @@ from gnnkit.models import NCN, NCNC, LinkEncoder, LinkPredictor
 from gnnkit.models._ncn import Variant
 from gnnkit.train import LinkPrediction
 
-_VARIANTS: dict[str, Variant] = {"ncn": "cn1", "ncn2": "cn1.5", "ncn-diff": "cn1res", "gae": "cn0", "gae-cn": "scn1"}
+_VARIANTS: dict[str, Variant] = {
+    "ncn": "cn1",
+    "ncn2": "cn1.5",
+    "ncn-diff": "cn1res",
+    "gae": "cn0",
+    "gae-cn": "scn1",
+    "link-mlp": "cn0",
+}
 SPARSE = 0.25  # share of features beyond which a dense product is faster
 _ALSO = {"mrr": ("hits@1", "hits@3", "hits@10"), "hits": ("hits@20", "hits@50", "hits@100")}
 
@@ -61,6 +69,8 @@ def build_link(name: str, data: Any, config: LinkConfig) -> nn.Module:
         data: A loaded graph; nodes without features have a learned row each.
         config: Its shape.
     """
+    if name == "link-mlp":
+        config = replace(config, num_layers=0, jumping_knowledge=False)
     in_channels = data.card.num_features or None
     encoder = LinkEncoder(
         in_channels,
