@@ -31,18 +31,16 @@ def card(name: str, root: str | os.PathLike[str] | None = None) -> Card:
     Raises:
         ValueError: No dataset has this name; the message suggests the nearest one.
     """
-    if isinstance(name, str) and ":" in name:
-        base, _, protocol = name.partition(":")
-        return with_protocol(card(base, root), protocol)
-    if isinstance(name, str) and name in _CARDS:
-        return _CARDS[name]
+    base, colon, protocol = str(name).partition(":")
     known, place = names(), ""  # too many to print them all
-    if str(name).startswith(_ogb_load.PREFIXES):
-        if (found := _ogb_load.card(name, data_root(root))) is not None:
-            return found
+    if base in _CARDS:
+        return with_protocol(_CARDS[base], protocol) if colon else _CARDS[base]
+    if base.startswith(_ogb_load.PREFIXES):
+        if (found := _ogb_load.card(base, data_root(root))) is not None:
+            return with_protocol(found, protocol) if colon else found
         known = [each for each in known if each.startswith("ogb")]
         place = f", or one that ogb.io.DatasetSaver wrote below {data_root(root)}"
-    near = difflib.get_close_matches(str(name), known, n=1)
+    near = difflib.get_close_matches(base, known, n=1)
     suggestion = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"dataset: expected a name that `gnnkit datasets` lists{place} (got {name!r}){suggestion}")
 

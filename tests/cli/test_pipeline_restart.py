@@ -44,11 +44,12 @@ def test_ranks_that_are_killed_or_hang_cost_epochs_and_no_digit(gnnkit_: Shell, 
     assert [row["epoch"] for row in broken.history(0)] == list(range(1, 26))
     assert not list(broken.folder.glob("*.checkpoints"))
     told = [line for line in done.stderr.splitlines() if line.startswith("gnnkit: ")]
-    assert len(told) >= 2, done.stderr[-3000:]  # an accident each
-    assert "gnnkit: rank 0: rank 1 (stage 1, way 0) did not" in told[0]
+    assert told, done.stderr[-3000:]
+    # who waited for the killed rank says so, unless torchrun, which has seen the kill, ends it before
+    assert all("gnnkit: rank 0: rank 1 (stage 1, way 0) did not" in line for line in told[:-1])
     assert "gnnkit: rank 1: rank 0 (stage 0, way 0) did not" in told[-1]
     assert "within 10 s" in told[-1]
-    assert 25 + 5 + 3 <= broken.epochs_executed() <= 25 + 5 * len(told)
+    assert 25 + 5 + 3 <= broken.epochs_executed() <= 25 + 5 * 2  # two accidents
     assert "seed 0: continued after epoch 10" in done.stdout
 
 
