@@ -43,8 +43,8 @@ class LinkPrediction:
         valid_as_input: Whether the graph holds the validation edges when test pairs are scored (ogbl-collab).
 
     Raises:
-        ValueError: ``x`` has not a row for each node, a size is below 1, or a metric is unknown or does not fit the
-            negatives of the split.
+        ValueError: ``x`` has not a row of finite features for each node, a part of the split is empty, a size is below
+            1, or a metric is unknown or does not fit the negatives of the split.
     """
 
     def __init__(
@@ -63,6 +63,14 @@ class LinkPrediction:
         require("eval_batch_size", eval_batch_size, low=1, high=1e9)
         if x is not None and len(x) != split.num_nodes:
             raise ValueError(f"x: expected a row for each of {split.num_nodes} nodes (got {len(x)})")
+        if x is not None and x.is_floating_point():
+            entries = x.values() if x.is_sparse else x
+            if not bool(entries.isfinite().all()):
+                got = int((~entries.isfinite()).sum())
+                raise ValueError(f"x: expected finite features (got {got} NaN or infinite)")
+        if not (min(split.sizes) and split.valid_neg.numel() and split.test_neg.numel()):
+            got = f"{split.sizes} edges, {split.valid_neg.numel() // 2} and {split.test_neg.numel() // 2} negatives"
+            raise ValueError(f"split: expected edges in all three parts, and negatives of two (got {got})")
         self.x, self.split, self.metric, self.names = x, split, link_metric(metric), (metric, *also)
         self.name, self.batch_size, self.eval_batch_size = metric, batch_size, eval_batch_size
         for name in also:

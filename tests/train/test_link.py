@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -129,6 +130,15 @@ def test_an_unknown_metric_is_a_value_error(name: str, split: LinkSplit) -> None
 def test_other_arguments_that_do_not_fit_are_value_errors(split: LinkSplit) -> None:
     with pytest.raises(ValueError, match=r"x: expected a row for each of 34 nodes \(got 33\)"):
         LinkPrediction(torch.eye(34)[1:], split)
+    broken = torch.eye(34)
+    broken[3, 4] = math.nan
+    for x in (broken, broken.to_sparse().coalesce()):
+        with pytest.raises(ValueError, match=r"x: expected finite features \(got 1 NaN or infinite\)"):
+            LinkPrediction(x, split)
+    nothing = torch.empty(2, 0, dtype=torch.int64)
+    for name in ("train", "valid", "valid_neg", "test", "test_neg"):
+        with pytest.raises(ValueError, match=r"split: expected edges in all three parts, .+ \(got \("):
+            task_of(replace(split, **{name: nothing}))
     for name in ("batch_size", "eval_batch_size"):
         with pytest.raises(ValueError, match=rf"{name}: expected a number >= 1"):
             task_of(split, **{name: 0})
