@@ -66,8 +66,8 @@ class LinkPrediction:
         if x is not None and x.is_floating_point():
             entries = x.values() if x.is_sparse else x
             if not bool(entries.isfinite().all()):
-                got = int((~entries.isfinite()).sum())
-                raise ValueError(f"x: expected finite features (got {got} NaN or infinite)")
+                broken = int((~entries.isfinite()).sum())
+                raise ValueError(f"x: expected finite features (got {broken} NaN or infinite)")
         if not (min(split.sizes) and split.valid_neg.numel() and split.test_neg.numel()):
             got = f"{split.sizes} edges, {split.valid_neg.numel() // 2} and {split.test_neg.numel() // 2} negatives"
             raise ValueError(f"split: expected edges in all three parts, and negatives of two (got {got})")
