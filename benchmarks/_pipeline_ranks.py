@@ -36,10 +36,10 @@ from gnnkit.pipeline._edges import read_edges
 from gnnkit.pipeline._link import Link
 from gnnkit.pipeline._network import call
 
-DATASET, LAYERS, HIDDEN, CHUNKS = "photo", 32, 512, 8
+DATASET, LAYERS, HIDDEN, CHUNKS = "computers", 32, 384, 8
 SHAPES = {"pipeline": (2, 1, CHUNKS), "graph": (1, 2, 1), "pipeline of 4": (4, 1, 8), "graph of 4": (1, 4, 1),
           "hybrid of 4": (2, 2, 8)}  # fmt: skip  # stages, ways, chunks
-PING_BYTES = 2_000_000  # about what ways trade at a hop
+PING_BYTES = 4_000_000  # about what ways trade at a hop
 
 
 class Problem:
