@@ -1,12 +1,12 @@
 """Claim: a pipeline of layers beside graph parallelism, at links of several speeds, as `simulate` says beforehand.
 
-GCNII, 32 hops of 384, on Amazon computers (13,752 nodes, 492k directed edges), cut by METIS into parts of even measured
-work. The graph is real and so is its cut (a third of the nodes is read across it): at the crossover graph mode waits for
-its link, so that the crossing is steep; where rows are still hidden behind the computing, a few percent of an epoch move
-it by a third. A rank computes 50 ms and more at each hop, beside which what Python does is small. Two processes of one
-thread train as a pipeline (two stages, eight chunks) or as graph parallelism (two ways), beside one process that trains
-the plain network with one and two threads; all take turns, epoch by epoch. The transport slows the link of both modes
-alike.
+GCNII, 32 hops of 384, on Amazon computers (13,752 nodes, 492k directed edges), cut by METIS into parts of even
+measured work. The graph is real and so is its cut (a third of the nodes is read across it): at the crossover graph mode
+waits for its link, so that the crossing is steep; where rows are still hidden behind the computing, a few percent of an
+epoch move it by a third. A rank computes 50 ms and more at each hop, beside which what Python does is small. Two
+processes of one thread train as a pipeline (two stages, eight chunks) or as graph parallelism (two ways), beside one
+process that trains the plain network with one and two threads; all take turns, epoch by epoch. The transport slows the
+link of both modes alike.
 
 Before anything is trained, each process computes what its rank will, without a message and without a wait, the other
 beside it, and `simulate` is given those seconds, the bytes and what a message takes between idle processes. It predicts
