@@ -53,7 +53,7 @@ class Peer:
         x: ``[N, F]``.
         split: The same that gnnkit trains on.
         link: Settings, translated to their options.
-        train: Learning rates.
+        train: Learning rates and the size of a step.
         seed: Of their generators.
     """
 
@@ -68,7 +68,7 @@ class Peer:
         self.data = Data(x=x, edge_index=edge_index, num_nodes=split.num_nodes)
         self.data.adj_t = SparseTensor.from_edge_index(edge_index, sparse_sizes=(len(x), len(x))).to_symmetric()
         self.data.adj_t = self.data.adj_t.coalesce()
-        self.split, self.link, self.theirs = split, link, theirs
+        self.split, self.link, self.theirs, self.batch_size = split, link, theirs, train.batch_size
         self.edges = {"train": {"edge": graph.edges.t()}}
         width = link.hidden_channels
         self.model = theirs.GCN(
@@ -97,7 +97,7 @@ class Peer:
     def train_epoch(self) -> None:
         """Their training function."""
         self.theirs.train(
-            self.model, self.predictor, self.data, self.edges, self.optimizer, self.link.batch_size,
+            self.model, self.predictor, self.data, self.edges, self.optimizer, self.batch_size,
             self.link.mask_targets,
         )  # fmt: skip
 

@@ -40,7 +40,7 @@ DATASETS, MODELS, SEEDS = ("cora", "citeseer", "pubmed", "physics"), ("gae", "nc
 RANKED = ("cora", "citeseer")  # a full ranking scores every pair of nodes
 DIM, K = 64, 100
 # physics has no recipe: 8,415 features, 173,000 edges to learn
-SETTINGS = {"physics": ("link.batch_size=8192", "link.hidden_channels=128", "train.max_epochs=20", "train.lr=5e-3")}
+SETTINGS = {"physics": ("train.batch_size=8192", "link.hidden_channels=128", "train.max_epochs=20", "train.lr=5e-3")}
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def of_model(run: Run, data: Any, split: links.LinkSplit, graph: links.LinkGraph
     config = override(recipe(data.card.name, run.model), *SETTINGS.get(run.dataset, ()))
     seed_everything(run.seed)
     model: Any = build_link(run.model, data, config.link)
-    task = link_task(data, split, config.link, torch.device("cpu"))
+    task = link_task(data, split, config.link, config.train.batch_size, torch.device("cpu"))
     result = fit(model, task, config.train)
     model.eval()
     numbers = {

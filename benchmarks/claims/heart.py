@@ -12,22 +12,19 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from scipy.stats import kendalltau
-from torch import Tensor
 
-from gnnkit import links
 from gnnkit.bench import recipe
+from gnnkit.bench._heuristics import HEURISTICS, score_heuristic
 from gnnkit.bench._links import build_link, link_task
 from gnnkit.bench._provenance import source_digest
 from gnnkit.datasets import load
 from gnnkit.train import fit, seed_everything
-from gnnkit.train._link_scores import link_scores
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from _rows import Claim, show, write
@@ -36,18 +33,6 @@ from _stored import finish
 DATASETS, SEEDS = ("cora", "citeseer", "pubmed"), 5
 PROTOCOLS = {"link": "hits@100", "heart": "mrr"}
 MODELS = ("gae", "ncn", "ncnc")
-
-
-HEURISTICS: dict[str, Callable[[links.LinkGraph, Tensor], Tensor]] = {
-    "common neighbours": links.common_neighbors_score,
-    "Adamic-Adar": links.adamic_adar,
-    "resource allocation": links.resource_allocation,
-    "Jaccard": links.jaccard,
-    "preferential attachment": links.preferential_attachment,
-    "Katz": links.katz,
-    "PageRank": links.ppr,
-    "shortest path": links.shortest_path,
-}
 
 
 @dataclass(frozen=True)
@@ -68,19 +53,16 @@ class Run:
 def execute(run: Run) -> dict[str, Any]:
     """Score the test edges, after training where there is something to train."""
     torch.set_num_threads(1)
-    metric = PROTOCOLS[run.protocol]
     data = load(f"{run.dataset}:{run.protocol}")
     split = data.card.split(data, run.seed)
-    if run.method in HEURISTICS:
-        graph, score = split.graph(), HEURISTICS[run.method]
-        test = score(graph, split.test)
-        negative = score(graph, split.test_neg.flatten(1)).view(split.test_neg.shape[1:])
-        return {**asdict(run), "test": 100 * link_scores(test, negative, (metric,))[metric], "epochs": 0}
     config = recipe(data.card.name, run.method)
-    seed_everything(run.seed)
-    model = build_link(run.method, data, config.link)
-    result = fit(model, link_task(data, split, config.link, torch.device("cpu")), config.train)
-    return {**asdict(run), "test": 100 * result.best["test"], "epochs": len(result.history)}
+    task = link_task(data, split, config.link, config.train.batch_size, torch.device("cpu"))
+    if run.method in HEURISTICS:
+        result = score_heuristic(run.method, task)
+    else:
+        seed_everything(run.seed)
+        result = fit(build_link(run.method, data, config.link), task, config.train)
+    return {**asdict(run), "test": 100 * result.best["test"], "epochs": result.history[-1]["epoch"]}
 
 
 def judge(rows: list[dict[str, Any]], datasets: list[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

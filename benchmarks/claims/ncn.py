@@ -70,7 +70,7 @@ def measure(dataset: str, name: str, repeats: int) -> dict[str, Any]:
     peer = Peer(name, data.x, split, config.link, config.train, 0)
     seed_everything(0)
     model = build_link(name, data, config.link)
-    task = link_task(data, split, config.link, torch.device("cpu"))
+    task = link_task(data, split, config.link, config.train.batch_size, torch.device("cpu"))
     off = error(peer, model, task)
     if not off <= TOLERANCE:
         raise SystemExit(f"{dataset} {name}: expected logits within {TOLERANCE:g} of the authors' (got {off:.2g})")

@@ -79,7 +79,9 @@ def execute(run: Run) -> dict[str, Any]:
     else:
         seed_everything(run.seed)
         model = build_link(name, data, config.link)
-        best = fit(model, link_task(data, split, config.link, torch.device("cpu")), config.train).best
+        best = fit(
+            model, link_task(data, split, config.link, config.train.batch_size, torch.device("cpu")), config.train
+        ).best
     scores = {part: 100 * best[part] for part in ("valid", "test")}
     return {**asdict(run), **scores, "seconds": time.perf_counter() - begun}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import typing
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -111,6 +112,25 @@ def check(loader: LoaderConfig, features: FeaturesConfig, num_layers: int, task:
             raise ValueError("features.kind=pinned: expected a CUDA device, or features.kind=memory (got no device)")
     elif features.kind != "memory":
         raise ValueError(f"features.kind={features.kind}: expected loader.kind=neighbor with it (got full)")
+
+
+def check_effect(overrides: Sequence[str], task: str, heuristic: str | None) -> None:
+    """Require that what is set is read: for links `link` and not `model`, of a heuristic the graph alone.
+
+    Raises:
+        ValueError: A setting would have no effect.
+    """
+    links = task == "link_prediction"
+    for setting in overrides:
+        path = setting.partition("=")[0].strip()
+        if heuristic is not None:
+            idle, reason = path != "link.valid_as_input", f"link.valid_as_input or nothing for {heuristic}"
+        elif links:
+            idle, reason = path.startswith(("model.", "accelerate")), "link.… for the shape of a model of links"
+        else:
+            idle, reason = path.startswith("link."), "model.… for the shape of a model that predicts no links"
+        if idle:
+            raise ValueError(f"--set {path}: expected {reason} (got a setting without effect)")
 
 
 def on_disk(x: torch.Tensor, name: str) -> Path:

@@ -48,7 +48,9 @@ class LinkConfig:
         train_degree: Completed neighbours that are sampled in training; 0 for all.
         test_degree: The same in scoring.
         max_bytes: Memory for the neighbours of some pairs at a time.
-        batch_size: Edges of a step.
+        reweight: Strength of re-weighted messages, see `gnnkit.train.ReweightedLinkPredictor`; 0 for none.
+        reweight_every: Epochs between two weightings.
+        reweight_warm_up: Epochs before the first.
         eval_batch_size: Pairs scored at once.
         mask_targets: Whether a step's edges are hidden from the model.
         valid_as_input: Whether the graph holds the validation edges when test edges are scored.
@@ -78,14 +80,23 @@ class LinkConfig:
     train_degree: int = 0
     test_degree: int = 0
     max_bytes: int = 2**28
-    batch_size: int = 1024
+    reweight: float = 0.0
+    reweight_every: int = 1
+    reweight_warm_up: int = 1
     eval_batch_size: int = 8192
     mask_targets: bool = True
     valid_as_input: bool = False
 
     def __post_init__(self) -> None:
         require_choices(self, "link", "encoder")
-        for name in ("hidden_channels", "batch_size", "eval_batch_size", "max_bytes"):
+        for name in ("hidden_channels", "eval_batch_size", "max_bytes"):
             require(f"link.{name}", getattr(self, name), low=1, high=1e15)
+        require("link.reweight", self.reweight, low=0)
+        require("link.reweight_every", self.reweight_every, low=1)
+        require("link.reweight_warm_up", self.reweight_warm_up, low=0)
+        if self.reweight and self.valid_as_input:
+            raise ValueError(
+                "link.reweight: expected link.valid_as_input=false with it, for it learns the training edges"
+            )
         for name in ("num_layers", "train_degree", "test_degree", "depth"):
             require(f"link.{name}", getattr(self, name), low=0, high=1e9)

@@ -31,12 +31,16 @@ def link_recipe(dataset: str, model: str) -> LinkRecipe:
         return _HEART[name](model)
     if name in _NCN:
         return _NCN[name]
-    return LinkRecipe(LinkConfig(), TrainConfig(lr=1e-3, weight_decay=0.0, max_epochs=100), "gnnkit defaults")
+    return LinkRecipe(
+        LinkConfig(), TrainConfig(lr=1e-3, weight_decay=0.0, max_epochs=100, batch_size=1024), "gnnkit defaults"
+    )
 
 
-def _ncn(link: LinkConfig, lr: float, predictor_lr: float, max_epochs: int = 100) -> LinkRecipe:
+def _ncn(link: LinkConfig, lr: float, predictor_lr: float, max_epochs: int, batch_size: int) -> LinkRecipe:
     """Settings of the authors: two steps, no weight decay."""
-    train = TrainConfig(lr=lr, predictor_lr=predictor_lr, weight_decay=0.0, max_epochs=max_epochs)
+    train = TrainConfig(
+        lr=lr, predictor_lr=predictor_lr, weight_decay=0.0, max_epochs=max_epochs, batch_size=batch_size
+    )
     return LinkRecipe(link, train, "Wang et al. 2024 (NCN)")
 
 
@@ -54,11 +58,11 @@ _NCN = {
             scale=4.3,
             offset=2.8,
             alpha=1.0,
-            batch_size=1152,
         ),
         0.0043,
         0.0024,
         100,
+        1152,
     ),
     "citeseer": _ncn(
         replace(
@@ -70,13 +74,13 @@ _NCN = {
             scale=6.5,
             offset=4.4,
             alpha=0.4,
-            batch_size=384,
             eval_batch_size=4096,
             two_layer_lin=True,
         ),
         0.0085,
         0.0078,
         100,
+        384,
     ),
     "pubmed": _ncn(
         replace(
@@ -88,11 +92,11 @@ _NCN = {
             scale=5.3,
             offset=0.5,
             alpha=0.3,
-            batch_size=2048,
         ),
         0.0097,
         0.002,
         100,
+        2048,
     ),
     "ogbl-collab": _ncn(
         LinkConfig(
@@ -108,13 +112,13 @@ _NCN = {
             scale=2.5,
             offset=6.0,
             alpha=1.05,
-            batch_size=65536,
             eval_batch_size=131072,
             valid_as_input=True,
         ),
         0.0082,
         0.0037,
         100,
+        65536,
     ),
     "ogbl-ppa": _ncn(
         LinkConfig(
@@ -129,12 +133,12 @@ _NCN = {
             scale=4.0,
             offset=8.5,
             alpha=0.9,
-            batch_size=16384,
             eval_batch_size=65536,
         ),
         0.0013,
         0.0013,
         25,
+        16384,
     ),
     "ogbl-ddi": _ncn(
         LinkConfig(
@@ -150,12 +154,12 @@ _NCN = {
             scale=10.0,
             offset=3.0,
             alpha=0.5,
-            batch_size=24576,
             eval_batch_size=131072,
         ),
         0.0021,
         0.0018,
         100,
+        24576,
     ),
     "ogbl-citation2": _ncn(
         LinkConfig(
@@ -170,13 +174,13 @@ _NCN = {
             offset=4.7,
             train_degree=128,
             test_degree=128,
-            batch_size=32768,
             eval_batch_size=65536,
             mask_targets=False,
         ),
         0.0088,
         0.0058,
         20,
+        32768,
     ),
 }
 
@@ -185,8 +189,8 @@ def _heart(name: str, layers: int, dropout: float, lr: float) -> Callable[[str],
     """Settings of HeaRT's authors for a Planetoid graph: those of NCN's with other steps and layers."""
 
     def settings(model: str) -> LinkRecipe:
-        link = replace(_NCN[name].link, num_layers=layers, predictor_dropout=dropout, batch_size=1024)
-        train = TrainConfig(lr=lr, weight_decay=1e-7, max_epochs=300, patience=50)
+        link = replace(_NCN[name].link, num_layers=layers, predictor_dropout=dropout)
+        train = TrainConfig(lr=lr, weight_decay=1e-7, max_epochs=300, patience=50, batch_size=1024)
         return LinkRecipe(link, train, "after Li et al. 2023 (HeaRT)")
 
     return settings

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from gnnkit.bench._link_models import LinkConfig
-from gnnkit.links import LinkSplit
+from gnnkit.links import LinkGraph, LinkSplit
 from gnnkit.models import NCN, NCNC, LinkEncoder, LinkPredictor
 from gnnkit.models._ncn import Variant
-from gnnkit.train import LinkPrediction
+from gnnkit.train import LinkPrediction, ReweightedLinkPredictor
 
 _VARIANTS: dict[str, Variant] = {
     "ncn": "cn1",
@@ -28,7 +28,7 @@ SPARSE = 0.25  # share of features beyond which a dense product is faster
 _ALSO = {"mrr": ("hits@1", "hits@3", "hits@10"), "hits": ("hits@20", "hits@50", "hits@100")}
 
 
-def link_task(data: Any, split: LinkSplit, config: LinkConfig, device: torch.device) -> LinkPrediction:
+def link_task(data: Any, split: LinkSplit, config: LinkConfig, batch_size: int, device: torch.device) -> LinkPrediction:
     """Make the task of one seed."""
     metric = data.card.metric
     also = tuple(name for name in _ALSO[metric.partition("@")[0]] if name != metric)
@@ -37,7 +37,7 @@ def link_task(data: Any, split: LinkSplit, config: LinkConfig, device: torch.dev
         split.to(device),
         metric,
         also=also if metric != "mrr" or split.valid_neg.dim() == 3 else (),
-        batch_size=config.batch_size,
+        batch_size=batch_size,
         eval_batch_size=config.eval_batch_size,
         mask_targets=config.mask_targets,
         valid_as_input=config.valid_as_input,
@@ -61,13 +61,14 @@ def best_of_each(history: Sequence[dict[str, float]]) -> dict[str, Any]:
     return {"also": also} if also else {}
 
 
-def build_link(name: str, data: Any, config: LinkConfig) -> nn.Module:
+def build_link(name: str, data: Any, config: LinkConfig, graph: LinkGraph | None = None) -> nn.Module:
     """Make a model by name.
 
     Args:
         name: A key of `ABOUT`.
         data: A loaded graph; nodes without features have a learned row each.
         config: Its shape.
+        graph: The training graph, which re-weighted messages ask for.
     """
     if name == "link-mlp":
         config = replace(config, num_layers=0, jumping_knowledge=False)
@@ -106,5 +107,18 @@ def build_link(name: str, data: Any, config: LinkConfig) -> nn.Module:
             "train_degree": config.train_degree or None,
             "test_degree": config.test_degree or None,
         }
-        return LinkPredictor(encoder, NCNC(width, width, **options))
-    return LinkPredictor(encoder, NCN(width, width, variant=_VARIANTS[name], **options))
+        predictor: nn.Module = NCNC(width, width, **options)
+    else:
+        predictor = NCN(width, width, variant=_VARIANTS[name], **options)
+    if not config.reweight:
+        return LinkPredictor(encoder, predictor)
+    if graph is None:
+        raise ValueError("graph: expected the training graph for link.reweight (got None)")
+    return ReweightedLinkPredictor(
+        encoder,
+        predictor,
+        graph.adj.num_edges,
+        strength=config.reweight,
+        every=config.reweight_every,
+        warm_up=config.reweight_warm_up,
+    )

@@ -9,6 +9,7 @@ from typing import Literal
 from torch import nn
 
 from gnnkit.bench import _link_models as links
+from gnnkit.bench._heuristics import HEURISTICS
 from gnnkit.bench._layers import KINDS, Kind, Place
 from gnnkit.bench._stacks import Categories, GraphNet, Residual, Stack
 from gnnkit.datasets import Card
@@ -57,8 +58,8 @@ class ModelConfig:
 
 
 MODELS = KINDS
-LINK_MODELS = links.ABOUT
-ABOUT = {name: kind.about for name, kind in KINDS.items()} | links.ABOUT
+LINK_MODELS = links.ABOUT | {name: about for name, (about, _) in HEURISTICS.items()}
+ABOUT = {name: kind.about for name, kind in KINDS.items()} | LINK_MODELS
 
 
 def check_fit(name: str, card: Card) -> None:
@@ -70,8 +71,8 @@ def check_fit(name: str, card: Card) -> None:
     if card.task == "link_prediction":
         if card.metric != "mrr" and not card.metric.startswith("hits@"):
             raise ValueError(f"{card.name}: expected hits@K or mrr, which the benchmark trains (got {card.metric})")
-        if name not in links.ABOUT:
-            raise ValueError(f"model: expected one of {', '.join(links.ABOUT)} for {card.name}, links (got {name!r})")
+        if name not in LINK_MODELS:
+            raise ValueError(f"model: expected one of {', '.join(LINK_MODELS)} for {card.name}, links (got {name!r})")
         return
     if name not in KINDS:
         raise ValueError(f"model: expected one of {', '.join(KINDS)} (got {name!r})")

@@ -13,12 +13,22 @@ import torch
 import gnnkit
 from gnnkit import datasets
 from gnnkit.bench import _provenance as provenance
-from gnnkit.bench._inputs import SampledInputs, check, traffic
+from gnnkit.bench._heuristics import HEURISTICS, score_heuristic
+from gnnkit.bench._inputs import SampledInputs, check, check_effect, traffic
 from gnnkit.bench._links import best_of_each, build_link, link_task
 from gnnkit.bench._models import build
 from gnnkit.bench._recipes import BenchConfig, recipe
 from gnnkit.bench._store import RunRecord, RunWriter, run_key
-from gnnkit.train import GraphPrediction, NodeClassification, Task, fit, override, seed_everything
+from gnnkit.train import (
+    FitResult,
+    GraphPrediction,
+    LinkPrediction,
+    NodeClassification,
+    Task,
+    fit,
+    override,
+    seed_everything,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +96,7 @@ def run_benchmark(
         raise ValueError(f"--set: expected settings (got another dataset or model: {', '.join(overrides)})")
     target = provenance.resolve_device(device)
     card = datasets.card(dataset, root)
+    check_effect(overrides, card.task, model if model in HEURISTICS else None)
     check(config.loader, config.features, config.model.num_layers, card.task, card.name)
     data = _scaled(datasets.load(dataset, root), config)
     writer = RunWriter(out, _spec(config, list(overrides), target, data))
@@ -145,7 +156,7 @@ def _scaled(data: Any, config: BenchConfig) -> Any:
 def _task(data: Any, split: Any, config: BenchConfig, device: torch.device) -> Task:
     card = data.card
     if card.task == "link_prediction":
-        return link_task(data, split, config.link, device)
+        return link_task(data, split, config.link, config.train.batch_size, device)
     if card.task == "node_classification":
         return NodeClassification(data.clone().to(device), split.to(device), card.metric, evaluator=card.evaluator)
     return GraphPrediction(
@@ -170,21 +181,13 @@ def _run_seed(
         task = _task(data, split, config, device)
     else:
         task, store = inputs.task(split, device, writer.folder)
-    if data.card.task == "link_prediction":
-        model = build_link(config.model_name, data, config.link).to(device)
+    if config.model_name in HEURISTICS:
+        assert isinstance(task, LinkPrediction)
+        model, result = torch.nn.Module(), score_heuristic(config.model_name, task)
+        writer.add_epoch(seed, result.best)
     else:
-        model = build(config.model_name, data.card, config.model, one_graph=inputs is None).to(device)
-    if config.accelerate:
-        gnnkit.accelerate(model)
-
-    def on_epoch(row: dict[str, float]) -> None:
-        writer.add_epoch(seed, row)
-        progress.epoch(seed, row)
-
-    def on_start(epochs_done: int) -> None:
-        progress.begin(seed, epochs_done, config.train.max_epochs)
-
-    result = fit(model, task, config.train, checkpoint=writer.checkpoint(seed), on_start=on_start, on_epoch=on_epoch)
+        model = _model(data, inputs is None, task, config, device)
+        result = _fit(writer, model, task, config, seed, progress)
     spec = writer.record().spec
     writer.add_result(
         {
@@ -193,7 +196,7 @@ def _run_seed(
             "valid": result.best["valid"],
             "train": result.best["train"],
             "best_epoch": result.best["epoch"],
-            "epochs_run": len(result.history),
+            "epochs_run": result.history[-1]["epoch"],
             "wall_seconds": result.wall_seconds,
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "peak_memory_bytes": provenance.peak_memory_bytes(device),
@@ -205,3 +208,27 @@ def _run_seed(
             **best_of_each(result.history),
         }
     )
+
+
+def _model(data: Any, whole: bool, task: Task, config: BenchConfig, device: torch.device) -> torch.nn.Module:
+    if isinstance(task, LinkPrediction):
+        model = build_link(config.model_name, data, config.link, task.graph).to(device)
+    else:
+        model = build(config.model_name, data.card, config.model, one_graph=whole).to(device)
+    if config.accelerate:
+        gnnkit.accelerate(model)
+    return model
+
+
+def _fit(
+    writer: RunWriter, model: torch.nn.Module, task: Task, config: BenchConfig, seed: int, progress: Progress
+) -> FitResult:
+
+    def on_epoch(row: dict[str, float]) -> None:
+        writer.add_epoch(seed, row)
+        progress.epoch(seed, row)
+
+    def on_start(epochs_done: int) -> None:
+        progress.begin(seed, epochs_done, config.train.max_epochs)
+
+    return fit(model, task, config.train, checkpoint=writer.checkpoint(seed), on_start=on_start, on_epoch=on_epoch)

@@ -138,7 +138,13 @@ class LinkEncoder(nn.Module):
         self.layer_weights = nn.Parameter(torch.randn(num_layers)) if jumping_knowledge else None
 
     def forward(
-        self, x: Tensor | None, adj: Adjacency, *, keep: Tensor | None = None, edge_weight: Tensor | None = None
+        self,
+        x: Tensor | None,
+        adj: Adjacency,
+        *,
+        keep: Tensor | None = None,
+        edge_weight: Tensor | None = None,
+        added_weight: Tensor | None = None,
     ) -> Tensor:
         """Return ``[N, hidden_channels]``.
 
@@ -148,14 +154,16 @@ class LinkEncoder(nn.Module):
             keep: ``[E]`` bool in the order of ``adj.indices``: entries that count. The others are as if they were not
                 there, in the row sums too.
             edge_weight: ``[E]`` in the order of ``adj.indices``, not negative.
+            added_weight: ``[E]``, not negative, added to what an entry weighs once D has divided it.
         """
         check_simple(adj)
         check_keep(keep, adj)
         x = self._enter(x, adj.num_nodes)
-        weight = _weights(keep, edge_weight, adj, x)
+        weight = _weights("edge_weight", keep, edge_weight, adj, x)
+        added = None if added_weight is None else _weights("added_weight", keep, added_weight, adj, x)
         layers = []
         for layer in range(self.num_layers):
-            out = self.exits[layer](self._layer(layer, x, adj, weight))
+            out = self.exits[layer](self._layer(layer, x, adj, weight, added))
             x = out + x if self.residual and out.shape == x.shape else out
             layers.append(x)
         if self.layer_weights is not None:
@@ -192,36 +200,42 @@ class LinkEncoder(nn.Module):
         _check.ids("x", x, rows)
         return F.embedding(x, embedding.weight)
 
-    def _layer(self, layer: int, x: Tensor, adj: Adjacency, weight: Tensor | None) -> Tensor:
+    def _layer(self, layer: int, x: Tensor, adj: Adjacency, weight: Tensor | None, added: Tensor | None) -> Tensor:
         if self.training and self.edge_dropout > 0:
-            ones = x.new_ones(adj.num_edges) if weight is None else weight
-            weight = drop(ones, self.edge_dropout)
+            kept = drop(x.new_ones(adj.num_edges), self.edge_dropout)  # [E]
+            weight = kept if weight is None else weight * kept
+            added = None if added is None else added * kept
         if self.kind == "puresum":
+            if added is not None:
+                weight = added + (1 if weight is None else weight)
             return spmm(adj.indptr, adj.indices, x, weight, transpose=adj.transpose)
         if self.kind == "gcn":
             linear = self.maps[layer]
             assert isinstance(linear, nn.Linear)
-            return _propagate(F.linear(x, linear.weight), adj, weight) + linear.bias
-        return _propagate(x, adj, weight)
+            return _propagate(F.linear(x, linear.weight), adj, weight, added) + linear.bias
+        return _propagate(x, adj, weight, added)
 
     def extra_repr(self) -> str:
         return f"kind={self.kind!r}, residual={self.residual}, edge_dropout={self.edge_dropout}"
 
 
-def _propagate(x: Tensor, adj: Adjacency, weight: Tensor | None) -> Tensor:
-    """n (A (n x) + n x), A the weights and n the inverse roots of one plus their row sums."""
+def _propagate(x: Tensor, adj: Adjacency, weight: Tensor | None, added: Tensor | None) -> Tensor:
+    """n (A (n x) + n x) + B x, A the weights, n the inverse roots of one plus their row sums and B what is added."""
     degree = adj.in_degree().to(x.dtype) if weight is None else segment_reduce(weight, adj.indptr)
     scale = (1 + degree).rsqrt()  # [N]
     out = spmm_scaled(adj.indptr, adj.indices, x, scale, scale, weight, transpose=adj.transpose)
-    return torch.addcmul(out, x, scale.square().unsqueeze(-1))
+    out = torch.addcmul(out, x, scale.square().unsqueeze(-1))
+    if added is None:
+        return out
+    return out + spmm(adj.indptr, adj.indices, x, added, transpose=adj.transpose)
 
 
-def _weights(keep: Tensor | None, edge_weight: Tensor | None, adj: Adjacency, x: Tensor) -> Tensor | None:
+def _weights(name: str, keep: Tensor | None, edge_weight: Tensor | None, adj: Adjacency, x: Tensor) -> Tensor | None:
     """``[E]``: the weight of each entry, 0 where it does not count; None for ones."""
     if edge_weight is not None:
-        _check.shaped("edge_weight", edge_weight, [adj.num_edges], _check.FLOAT_DTYPES)
+        _check.shaped(name, edge_weight, [adj.num_edges], _check.FLOAT_DTYPES)
         if bool((edge_weight < 0).any()):
-            raise ValueError(f"edge_weight: expected none below 0 (got {float(edge_weight.min())})")
+            raise ValueError(f"{name}: expected none below 0 (got {float(edge_weight.min())})")
         edge_weight = edge_weight.to(x.dtype)
     if keep is None:
         return edge_weight

@@ -8,6 +8,7 @@ from gnnkit.train._link import LinkPrediction
 from gnnkit.train._loop import FitResult, Task, evaluate, fit, seed_everything
 from gnnkit.train._metrics import METRICS, Metric
 from gnnkit.train._node import NodeClassification
+from gnnkit.train._reweighted import ReweightedLinkPredictor
 from gnnkit.train._sampled import SampledNodeClassification
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "layerwise",
     "GraphPrediction",
     "LinkPrediction",
+    "ReweightedLinkPredictor",
     "METRICS",
     "Metric",
     "save_checkpoint",

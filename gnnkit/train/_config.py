@@ -26,7 +26,8 @@ class TrainConfig:
         max_epochs: Epochs at the most.
         patience: Stop after so many epochs without a better validation; 0 never stops early.
         monitor: What "better validation" means: the ``"metric"`` (ties by the loss) or the ``"loss"``.
-        batch_size: Graphs of a step, at the most; a task on one whole graph takes one step an epoch.
+        batch_size: Graphs of a step, at the most, or edges for links; a task on the nodes of one whole graph takes one
+            step an epoch.
         schedule: Learning rate over the epochs: ``"constant"`` or ``"cosine"`` (to 0 at ``max_epochs``).
         checkpoint_every: Epochs between checkpoints: what a killed run can lose.
 

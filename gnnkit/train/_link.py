@@ -27,7 +27,8 @@ class LinkPrediction:
     Completion for Link Prediction*, 2024), unless it is the only one.
 
     A model has ``encode(x, adj, keep=…) -> h [N, D]`` and ``score(h, adj, pairs, keep=…) -> [P]``, as
-    `gnnkit.models.LinkPredictor`; ``keep [E]`` says which entries of ``adj`` exist.
+    `gnnkit.models.LinkPredictor`; ``keep [E]`` says which entries of ``adj`` exist. Where it has a ``begin_epoch(x,
+    graph)``, as `ReweightedLinkPredictor`, that is called before each epoch.
 
     Scoring takes the whole training graph; ``train`` is the metric on at most as many training edges as validate,
     which the graph holds.
@@ -86,6 +87,8 @@ class LinkPrediction:
         """Yield the loss of each batch of training edges in a new random order."""
         net: Any = model
         graph, count = self.graph, self.graph.num_edges
+        if hasattr(net, "begin_epoch"):
+            net.begin_epoch(self.x, graph)
         seed = int(torch.randint(2**63 - 1, ()))
         negatives = negative_edges(graph.adj, count, seed=seed, undirected=True)  # [2, M]
         order = torch.randperm(count).to(graph.edges.device)

@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from gnnkit.bench import LINK_MODELS, LinkConfig, recipe, run_benchmark
+from gnnkit.bench import LinkConfig, find_runs, recipe, run_benchmark, summarise
+from gnnkit.bench._heuristics import HEURISTICS
+from gnnkit.bench._link_models import ABOUT
 from gnnkit.bench._links import best_of_each, build_link
 from gnnkit.datasets import card, load
+from gnnkit.links import hits_at
 from gnnkit.models import NCNC
 
-SHORT = ("train.max_epochs=3", "link.hidden_channels=8", "link.batch_size=16")
+SHORT = ("train.max_epochs=3", "link.hidden_channels=8", "train.batch_size=16")
 
 
 def run(out: Path, dataset: str = "karate:link", model: str = "ncn", **options: Any) -> Any:
@@ -21,13 +24,54 @@ def run(out: Path, dataset: str = "karate:link", model: str = "ncn", **options: 
     return run_benchmark(dataset, model, seeds=[0, 1], device="cpu", out=out, overrides=SHORT, **options)
 
 
-@pytest.mark.parametrize("model", LINK_MODELS)
+@pytest.mark.parametrize("model", ABOUT)
 def test_every_model_is_trained_and_gives_its_numbers_again(model: str, tmp_path: Path) -> None:
     one, two = (run(tmp_path / name, model=model) for name in "ab")
     assert [row["test"] for row in one.results] == [row["test"] for row in two.results]
     assert one.spec["metric"] == "hits@100"
     assert {"hits@20", "hits@50"} == one.results[0]["also"].keys()
     assert one.folder.name.startswith(f"karate-link-{model}-")
+
+
+@pytest.mark.parametrize("name", HEURISTICS)
+def test_a_heuristic_is_scored_by_the_protocol_without_training(name: str, tmp_path: Path) -> None:
+    record = run_benchmark("digits:link", name, seeds=[0, 1], device="cpu", out=tmp_path)
+    data = load("digits:link")
+    for row in record.results:
+        split = data.card.split(data, row["seed"])
+        graph, function = split.graph(), HEURISTICS[name][1]
+        expected = hits_at(function(graph, split.test), function(graph, split.test_neg), 100)
+        assert (row["test"], row["epochs_run"], row["parameters"]) == (expected, 0, 0)
+        assert row["also"]["hits@20"]["test"] <= expected
+        assert 0 < expected < 1
+        assert row["also"].keys() == {"hits@20", "hits@50"}
+    assert summarise(find_runs([tmp_path])[0]).seeds == [0, 1]
+
+
+def test_a_heuristic_reads_the_validation_edges_where_the_protocol_lets_it(tmp_path: Path) -> None:
+    scores = []
+    for also in ("false", "true"):
+        overrides = [f"link.valid_as_input={also}"]
+        record = run_benchmark("digits:link", "cn", seeds=[0], device="cpu", out=tmp_path, overrides=overrides)
+        scores.append((record.results[0]["valid"], record.results[0]["test"]))
+    assert scores[0][0] == scores[1][0]
+    assert scores[0][1] != scores[1][1]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "model", "setting", "said"),
+    [
+        ("karate:link", "ncn", "model.hidden_channels=8", "link.…"),
+        ("karate:link", "ncn", "accelerate=true", "link.…"),
+        ("karate:link", "cn", "link.hidden_channels=8", "nothing for cn"),
+        ("karate:link", "katz", "train.max_epochs=8", "nothing for katz"),
+        ("karate", "gcn", "link.hidden_channels=8", "model.…"),
+    ],
+)
+def test_a_setting_without_effect_is_refused(dataset: str, model: str, setting: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=rf"--set {setting.partition('=')[0]}: expected .*{said}.*without effect"):
+        run_benchmark(dataset, model, out=tmp_path, overrides=[setting])
+    assert not list(tmp_path.iterdir())
 
 
 def test_hard_negatives_are_ranked_and_the_split_is_the_same_for_every_seed(tmp_path: Path) -> None:
@@ -71,7 +115,7 @@ def test_recipes_are_those_of_the_authors() -> None:
     assert (cora.train.lr, cora.train.predictor_lr, cora.train.max_epochs) == (0.0043, 0.0024, 100)
     assert (cora.link.input_dropout, cora.link.output_dropout, cora.link.pool_edge_dropout) == (0.7, 0.3, 0.4)
     assert (cora.link.scale, cora.link.offset, cora.link.probability, cora.link.alpha) == (4.3, 2.8, 0.75, 1.0)
-    assert (pubmed.link.batch_size, pubmed.train.lr, pubmed.train.predictor_lr) == (2048, 0.0097, 0.002)
+    assert (pubmed.train.batch_size, pubmed.train.lr, pubmed.train.predictor_lr) == (2048, 0.0097, 0.002)
     assert (ddi.link.encoder, ddi.link.hidden_channels, ddi.link.tail_activation) == ("puresum", 224, False)
     assert recipe("karate:link", "ncn").recipe == "gnnkit defaults"
     assert all(each.train.weight_decay == 0 for each in (cora, pubmed, ddi))
@@ -96,7 +140,7 @@ def test_the_best_epoch_of_each_metric_is_its_own() -> None:
     assert best_of_each([{"valid": 0.1, "valid_loss": 1.0}]) == {}
 
 
-@pytest.mark.parametrize("setting", ["link.encoder=gat", "link.batch_size=0", "link.num_layers=-1", "link.depth=-1"])
+@pytest.mark.parametrize("setting", ["link.encoder=gat", "train.batch_size=0", "link.num_layers=-1", "link.depth=-1"])
 def test_settings_out_of_range_are_value_errors(setting: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"link\.\w+: expected .+ \(got .+\)|expected .+ \(got"):
         run_benchmark("karate:link", "ncn", out=tmp_path, overrides=[setting])

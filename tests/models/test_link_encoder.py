@@ -47,6 +47,24 @@ def test_weights_of_edges_count_in_the_row_sums_and_learn(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_added_weights_come_on_top_of_what_is_normalised(kind: str) -> None:
+    case = example(6)
+    model = perturbed(LinkEncoder(6, 6, 1, kind, norm=False), 6).eval()
+    added = torch.rand(case.adj.num_edges, dtype=torch.float64)
+    dense = torch.zeros(len(case.x), len(case.x), dtype=torch.float64)
+    dense[case.adj.entries[0].long(), case.adj.indices.long()] = added * case.keep
+    rows = model.maps[0].weight if kind == "gcn" else None
+    h = case.x @ rows.t() if rows is not None else model.entry(case.x)
+    found = model(case.x, case.adj, keep=case.keep, added_weight=added)
+    model.exits[0] = torch.nn.Identity()
+    before = model(case.x, case.adj, keep=case.keep)
+    expected = before + dense @ h
+    assert_close(found, expected.relu() if kind == "gcn" else expected)
+    with pytest.raises(ValueError, match=r"added_weight: expected none below 0"):
+        model(case.x, case.adj, added_weight=-added)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_masked_entries_are_as_if_they_were_not_in_the_graph(kind: str) -> None:
     case, model = example(2), encoder(kind, 2, 3)
     alone = simple(case.dense(case.keep))
