@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
@@ -31,7 +30,10 @@ def pipeline(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<number>.")] = "auto",
     settings: Annotated[list[str] | None, typer.Option("--set", help="path=value, e.g. train.lr=0.01.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the stored runs, which all processes share.")] = Path("runs"),
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here as well.")] = None,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", help="Write the result here as well, or - alone on stdout."),
+    ] = None,
 ) -> None:
     """Train a deep network on one graph by a pipeline: `torchrun --nproc-per-node N -m gnnkit.pipeline …`.
 
@@ -42,7 +44,7 @@ def pipeline(
     from gnnkit.bench._pipeline import pipeline_json, run_pipeline
     from gnnkit.bench._progress import watch
     from gnnkit.bench._summary import summarise
-    from gnnkit.bench._tables import terminal_table
+    from gnnkit.bench._terminal import terminal_table, write_json
     from gnnkit.datasets import card
     from gnnkit.pipeline._launch import torchrun_place
     from gnnkit.pipeline._transport import PeerError
@@ -62,7 +64,7 @@ def pipeline(
     }
     overrides = [f"{path}={value}" for path, value in flags.items() if value is not None] + (settings or [])
     first = torchrun_place()[0] == 0
-    console = Console()
+    console = Console(stderr=str(json_file) == "-")
     watched = watch(console, f"{dataset} {model}", seeds, card(dataset, root).metric) if first else nullcontext()
     with watched as progress:
         try:
@@ -80,8 +82,7 @@ def pipeline(
             raise ConnectionError(str(error)) from error
     if record is None:  # rank 0 tells
         return
-    console.print(terminal_table([summarise(record)]))
+    console.print(terminal_table([summarise(record)], console.width))
     console.print(f"stored in {record.folder}", highlight=False, soft_wrap=True)
     if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(pipeline_json(record), indent=2) + "\n")
+        write_json(pipeline_json(record), json_file)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -40,16 +39,19 @@ def bench(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<number>.")] = "auto",
     settings: Annotated[list[str] | None, typer.Option("--set", help="path=value, e.g. train.lr=0.02.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the stored runs.")] = Path("runs"),
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here as well.")] = None,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", help="Write the result here as well, or - alone on stdout."),
+    ] = None,
 ) -> None:
     """Train and test a model on a dataset over seeds; the same command continues an interrupted run."""
     from gnnkit import datasets as sets
     from gnnkit.bench import run_benchmark, summarise
     from gnnkit.bench._progress import watch
     from gnnkit.bench._summary import to_json
-    from gnnkit.bench._tables import terminal_table
+    from gnnkit.bench._terminal import terminal_table, write_json
 
-    console = _console()
+    console = _console(stderr=str(json_file) == "-")
     with watch(console, f"{name} {model}", seeds, sets.card(name, root).metric) as progress:
         record = run_benchmark(
             name,
@@ -62,11 +64,10 @@ def bench(
             progress=progress,
         )
     summary = summarise(record)
-    console.print(terminal_table([summary]))
+    console.print(terminal_table([summary], console.width))
     console.print(f"stored in {record.folder}", highlight=False, soft_wrap=True)
     if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(to_json(summary), indent=2) + "\n")
+        write_json(to_json(summary), json_file)
 
 
 app.command()(pipeline)
@@ -83,7 +84,7 @@ def report(
 ) -> None:
     """Print the table of stored runs and write it as CSV, LaTeX, PNG curves and one HTML page."""
     from gnnkit.bench import find_runs, summarise, write_report
-    from gnnkit.bench._tables import terminal_table
+    from gnnkit.bench._terminal import terminal_table
 
     records = find_runs(runs)
     if leaderboard:
@@ -96,7 +97,7 @@ def report(
         return
     paths = write_report(records, out)
     console = _console()
-    console.print(terminal_table([summarise(record) for record in records if record.results]))
+    console.print(terminal_table([summarise(record) for record in records if record.results], console.width))
     for path in paths:
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)
 
@@ -147,8 +148,11 @@ def datasets(
 def models() -> None:
     """List the models of the benchmark."""
     from gnnkit.bench._models import ABOUT
+    from gnnkit.pipeline import adapters
 
-    _print_facts(_console(), ABOUT)
+    console = _console()
+    _print_facts(console, ABOUT)
+    console.print(f"\ngnnkit pipeline, deep: {', '.join(adapters.MODELS)}", highlight=False)
 
 
 def _warm(console: Any) -> None:
@@ -218,10 +222,10 @@ def _fail(message: str, code: int, alike: bool = False) -> None:
     sys.exit(code)
 
 
-def _console() -> Any:
+def _console(stderr: bool = False) -> Any:
     from rich.console import Console
 
-    return Console()
+    return Console(stderr=stderr)
 
 
 def _count(number: int | None) -> str:

@@ -16,8 +16,8 @@ from gnnkit.train import FitResult, LinkPrediction, evaluate
 
 HEURISTICS: dict[str, tuple[str, Callable[[LinkGraph, Tensor], Tensor]]] = {
     "cn": ("common neighbours, counted; nothing is trained", links.common_neighbors_score),
-    "aa": ("Adamic-Adar: common neighbours by one over the logarithm of their degrees", links.adamic_adar),
-    "ra": ("resource allocation: common neighbours by one over their degrees", links.resource_allocation),
+    "aa": ("Adamic-Adar: common neighbours by 1 / log of their degrees", links.adamic_adar),
+    "ra": ("resource allocation: common neighbours by 1 / their degrees", links.resource_allocation),
     "jaccard": ("the share of two nodes' neighbours that they have in common", links.jaccard),
     "pa": ("preferential attachment: the product of two nodes' degrees", links.preferential_attachment),
     "katz": ("walks of all lengths between two nodes, the longer the less", links.katz),

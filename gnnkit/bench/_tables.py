@@ -1,4 +1,4 @@
-"""Result tables for the terminal, a spreadsheet, a paper and a README, all from the same rows."""
+"""Result tables for a spreadsheet, a paper and a README, all from the same rows."""
 
 from __future__ import annotations
 
@@ -8,10 +8,6 @@ import json
 import re
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
-
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
 
 from gnnkit.bench._summary import PIPELINE, Summary, higher_is_better, is_share, joined, order, score_text, to_json
 
@@ -97,26 +93,6 @@ def table_rows(summaries: Sequence[Summary]) -> tuple[list[str], list[Row]]:
         best = len(rivals) > 1 and float(score_text(summary.metric, summary.test_mean)) == extreme(rivals)
         rows.append(Row(summary.dataset, cells, best))
     return header, rows
-
-
-def terminal_table(summaries: Sequence[Summary]) -> Table:
-    """Give the results as a table for a `rich` console."""
-    header, rows = table_rows(summaries)
-    caption = "Mean ± standard deviation over seeds; bold: best mean of its dataset."
-    table = Table(box=SIMPLE_HEAD, caption=caption, pad_edge=False, collapse_padding=True)
-    for name in header:
-        # Numbers keep to one line; where a terminal is narrow, names and overrides fold.
-        number = name in RIGHT
-        table.add_column(name, justify="right" if number else "left", no_wrap=number, overflow="fold")
-    for position, row in enumerate(rows):
-        last_of_group = position + 1 < len(rows) and rows[position + 1].dataset != row.dataset
-        # Text objects, because rich would read square brackets in a plain string as markup.
-        styled = [
-            Text(cell, style="bold green" if row.best and column == TEST else "")
-            for column, cell in enumerate(row.cells)
-        ]
-        table.add_row(*styled, end_section=last_of_group)
-    return table
 
 
 def csv_text(summaries: Sequence[Summary]) -> str:

@@ -15,7 +15,8 @@ from rich.console import Console
 from stored_runs import NASTY, TEST, write_run
 
 from gnnkit.bench._summary import run_labels, summarise, to_json
-from gnnkit.bench._tables import csv_text, latex_text, markdown_text, terminal_table
+from gnnkit.bench._tables import csv_text, latex_text, markdown_text
+from gnnkit.bench._terminal import terminal_table
 
 
 def test_summary_has_the_mean_and_the_unbiased_deviation(tmp_path: Path) -> None:
@@ -138,7 +139,22 @@ def test_markdown_escapes(tmp_path: Path) -> None:
 
 def test_terminal_table_prints_names_as_they_are(tmp_path: Path) -> None:
     console = Console(width=120, file=io.StringIO(), color_system=None)
-    console.print(terminal_table([summarise(write_run(tmp_path, dataset="[red]x[/]"))]))
+    console.print(terminal_table([summarise(write_run(tmp_path, dataset="[red]x[/]"))], 120))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "[red]x[/]" in text
     assert "81.53 ± 0.65" in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_a_narrow_terminal_leaves_columns_out_and_folds_none(width: int, tmp_path: Path) -> None:
+    overrides = ["link.valid_as_input=true", "train.max_epochs=3"]
+    records = [write_run(tmp_path, dataset="squirrel-filtered:heart", overrides=overrides), write_run(tmp_path)]
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    console.print(terminal_table([summarise(record) for record in records], width))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(len, lines)) <= width
+    (row,) = (line for line in lines if "squirrel-filtered:heart" in line and "±" in line)
+    assert "81.53 ± 0.65" in row
+    assert f"set for squirrel-filtered:heart gcn: {' '.join(overrides)}" in " ".join(" ".join(lines).split())
+    assert ("Memory" in lines[1]) == (width >= 100)
+    assert ("Not shown for want of room: Memory" in " ".join(" ".join(lines).split())) == (width < 100)

@@ -16,8 +16,17 @@ import gnnkit
 from gnnkit.bench import LINK_MODELS, MODELS, _doctor, find_runs
 from gnnkit.bench._progress import watch
 from gnnkit.datasets import card, names
+from gnnkit.pipeline import adapters
 
 # ------------------------------------------------------------------ what works
+
+
+def test_a_result_on_standard_output_stands_there_alone(gnnkit_: Shell, folder: Path) -> None:
+    code, out, err = gnnkit_.run([*BENCH, "--seeds", "2", "--json", "-"])
+    assert code == 0
+    assert json.loads(out)["seeds"] == [0, 1]
+    assert "±" in err
+    assert not (folder / "-").exists()
 
 
 def test_bench_prints_a_table_and_writes_the_json_file(gnnkit_: Shell, folder: Path) -> None:
@@ -30,7 +39,7 @@ def test_bench_prints_a_table_and_writes_the_json_file(gnnkit_: Shell, folder: P
     table = [line for line in out.splitlines() if line.lstrip().startswith("karate")]
     assert len(table) == 1
     assert f"{100 * facts['test_mean']:.2f} ± {100 * facts['test_std']:.2f}" in table[0]
-    assert "train.max_epochs=3" in table[0]
+    assert "set for karate gcn: train.max_epochs=3" in out
     assert f"stored in runs/{record.folder.name}" in out
 
 
@@ -115,7 +124,9 @@ def test_datasets_download_processes_raw_files(gnnkit_: Shell, tmp_path: Path) -
 
 
 def test_models_lists_every_model(gnnkit_: Shell) -> None:
-    assert [line.split()[0] for line in gnnkit_("models").splitlines()] == [*MODELS, *LINK_MODELS]
+    listed, deep = gnnkit_("models").split("\n\n")
+    assert [line.split()[0] for line in listed.splitlines()] == [*MODELS, *LINK_MODELS]
+    assert deep == f"gnnkit pipeline, deep: {', '.join(adapters.MODELS)}\n"
 
 
 def test_doctor_finds_this_installation_healthy(gnnkit_: Shell) -> None:
