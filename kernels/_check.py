@@ -99,16 +99,16 @@ def csr_values(indptr: Tensor, indices: Tensor, num_src: int) -> None:
     ids("indices", indices, num_src)
 
 
-def csr_pointers(indptr: Tensor, num_edges: int) -> None:
+def csr_pointers(indptr: Tensor, num_edges: int, name: str = "indptr") -> None:
     """Require pointers that run from 0 to the number of edges and never decrease; O(N)."""
     first, last = int(indptr[0]), int(indptr[-1])
     if first != 0 or last != num_edges:
-        raise ValueError(f"indptr: expected to run from 0 to the {num_edges} edges (got {first} to {last})")
+        raise ValueError(f"{name}: expected to run from 0 to the {num_edges} edges (got {first} to {last})")
     falls = indptr.diff() < 0
     if bool(falls.any()):
         row = int(falls.nonzero()[0])
         got = f"{int(indptr[row])} then {int(indptr[row + 1])} at row {row}"
-        raise ValueError(f"indptr: expected non-decreasing row pointers (got {got})")
+        raise ValueError(f"{name}: expected non-decreasing row pointers (got {got})")
 
 
 def ids(name: str, values: Tensor, bound: int, low: int = 0) -> None:

@@ -115,7 +115,7 @@ def _check_graph(name: str, indptr: Tensor, indices: Tensor, *, check: bool) -> 
     if not check:
         return
     _check.same(f"{name}indptr and indices", indptr, indices, dtype=False)
-    _check.csr_pointers(indptr, indices.numel())
+    _check.csr_pointers(indptr, indices.numel(), f"{name}indptr")
     if indices.numel() == 0:
         return
     _check.ids(f"{name}indices", indices, 2**31)  # a pair and a column are one number of 64 bits

@@ -125,7 +125,8 @@ def heart_negatives(
         "eps": eps,
         "seed": seed,
     }
-    return kept(cache, tensors, settings, make).to(pairs.device)
+    shape = (2, pairs.shape[1], per_positive)
+    return kept(cache, tensors, settings, shape, make).to(pairs.device)
 
 
 def with_heart_negatives(

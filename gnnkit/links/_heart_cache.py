@@ -19,6 +19,7 @@ def kept(
     cache: str | os.PathLike[str] | None,
     tensors: Sequence[Tensor],
     settings: Mapping[str, object],
+    shape: tuple[int, ...],
     make: Callable[[], Tensor],
 ) -> Tensor:
     """Make a tensor of node ids once, and read it where all arguments are the same.
@@ -29,6 +30,7 @@ def kept(
         cache: The folder, made if it is not there; None to keep nothing.
         tensors: What the result depends on.
         settings: Further plain values that it depends on.
+        shape: Of the result; a file of another is damaged.
         make: Gives int64 ids below 2^31.
     """
     if cache is None:
@@ -37,7 +39,9 @@ def kept(
     if path.exists():
         try:
             found: Tensor = torch.load(path, weights_only=True)["negatives"].long()
-        except Exception as error:  # whatever torch raises for damaged bytes
+            if found.shape != shape:
+                raise ValueError(f"expected shape {list(shape)} (got {list(found.shape)})")
+        except Exception as error:  # also whatever torch raises for damaged bytes
             warnings.warn(f"{path}: damaged ({type(error).__name__}), made anew", stacklevel=3)
         else:
             return found

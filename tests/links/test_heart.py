@@ -158,6 +158,9 @@ def test_the_cache_is_keyed_by_content_and_made_anew_when_damaged(
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.warns(UserWarning, match=r"heart-\w+\.pt: damaged \(\w+\), made anew$"):
         assert torch.equal(ask(), first)
+    torch.save({"negatives": first[:, 1:].int()}, file)
+    with pytest.warns(UserWarning, match=r"damaged \(ValueError\), made anew$"):
+        assert torch.equal(ask(), first)
 
     def never(*_: object) -> None:
         raise AssertionError("made again")
