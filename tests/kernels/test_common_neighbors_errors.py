@@ -43,7 +43,7 @@ GOOD: dict[str, Any] = {"indptr": INDPTR, "indices": INDICES, "pairs": PAIRS}
         ({"other": (INDPTR, INDICES), "keep": torch.ones(4, dtype=torch.bool)}, "keep: expected a pair of masks"),
         ({"other": (INDPTR, INDICES), "keep": (None, torch.ones(3, dtype=torch.bool))}, r"keep of other: .*\[4\]"),
         ({"other": (INDPTR, INDICES.int())}, "indices and other indices: .*int32, torch.int64"),
-        ({"other": (INDPTR[:-1], INDICES)}, "indptr: .*0 to the 4 edges.*0 to 3"),
+        ({"other": (INDPTR[:-1], INDICES)}, "^other indptr: .*0 to the 4 edges.*0 to 3"),
         ({"other": (INDPTR, INDICES.flip(0))}, "other indices: .*0 then 0 in row 0"),
         ({"other": (torch.tensor([0, 4]), INDICES.sort().values[1:4].unique()), "check": False}, r"pairs\[1\]: .*1\)"),
         ({"sets": "both"}, "sets: expected some of both, only_i, only_j .*'both'"),
