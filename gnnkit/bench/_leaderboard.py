@@ -6,9 +6,8 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from gnnkit.bench._html import command
-from gnnkit.bench._summary import joined
+from gnnkit.bench._summary import higher_is_better, joined
 from gnnkit.datasets._ogb_cards import CARDS
-from gnnkit.train import METRICS
 
 if TYPE_CHECKING:
     from gnnkit.bench._store import RunRecord
@@ -80,7 +79,7 @@ def _check_selection(record: RunRecord, row: dict[str, Any]) -> None:
     if record.spec["config"]["train"].get("monitor") == "loss":
         sign, key = -1, "valid_loss"
     else:
-        sign, key = (1 if METRICS[record.spec["metric"]].higher_is_better else -1), "valid"
+        sign, key = (1 if higher_is_better(record.spec["metric"]) else -1), "valid"
     best = max(sign * epoch[key] for epoch in history if key in epoch and epoch[key] == epoch[key])
     chosen = next((epoch for epoch in history if epoch["epoch"] == row["best_epoch"]), None)
     same = chosen is not None and all(chosen[part] == row[part] for part in ("test", "valid"))

@@ -28,7 +28,7 @@ def make(tmp_path: Path) -> Make:
         spec = {
             "dataset": dataset,
             "model": "gin",
-            "metric": "rmse" if lower else "roc_auc",
+            "metric": "rmse" if lower else "hits@20" if dataset == "ogbl-ddi" else "roc_auc",
             "config": {"train": {"monitor": monitor}},
             "key": "00000000",
             "created": "2026-01-01T00:00:00+00:00",
@@ -72,6 +72,12 @@ def test_the_fields_are_those_that_ogb_asks_for(make: Make) -> None:
 def test_only_the_seeds_0_to_9_count(make: Make) -> None:
     fields = leaderboard(make("ogbg-molhiv", seeds=12))
     assert fields["Test"] == f"6.5000 ± {stdev(range(10)):.4f} (rocauc)"
+    assert "Remark" not in fields
+
+
+def test_a_run_on_links_qualifies_too(make: Make) -> None:
+    fields = leaderboard(make("ogbl-ddi"))
+    assert fields["Test"] == f"6.5000 ± {stdev(range(10)):.4f} (hits@20)"
     assert "Remark" not in fields
 
 
