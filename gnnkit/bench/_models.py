@@ -75,7 +75,8 @@ def check_fit(name: str, card: Card) -> None:
             raise ValueError(f"model: expected one of {', '.join(LINK_MODELS)} for {card.name}, links (got {name!r})")
         return
     if name not in KINDS:
-        raise ValueError(f"model: expected one of {', '.join(KINDS)} (got {name!r})")
+        links_only = f", which predicts links, as of {card.name}:link" if name in LINK_MODELS else ""
+        raise ValueError(f"model: expected one of {', '.join(KINDS)} (got {name!r}{links_only})")
     if card.metric not in METRICS:
         raise ValueError(
             f"{card.name}: expected a task on nodes or on graphs and a metric among {', '.join(METRICS)}, which the "
