@@ -8,9 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor, nn
+
+from gnnkit.datasets import load
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks" / "claims"))
 import pipeline_accuracy as claim
+
+_stored = sys.modules["_stored"]  # the claim's
 
 
 def test_intervals_are_students() -> None:
@@ -39,6 +44,34 @@ def test_what_is_judged(drop: float, holds: str) -> None:
     assert all(lines[control]["seeds"] == claim.CONTROL_SEEDS for control in claim.CONTROLS)
 
 
+def test_controls_are_judged_against_refreshed_chunks_of_their_own_kind() -> None:
+    made = rows(0.0)
+    for row in made:
+        row["test"] += 3.0 if row["variant"] == claim.RANDOM else 0.0
+    found = claim.of_controls(made)
+    assert set(found) == set(claim.CONTROLS)
+    assert all((round(mean, 6), round(half, 6)) == (-3.0, 0.0) for mean, half in found.values())
+
+
+def test_chunks_of_controls_are_random_and_the_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Planned(Exception):  # noqa: N818
+        pass
+
+    def plan(*_: object, partitioner: object, **__: object) -> None:
+        raise Planned(partitioner)
+
+    def words(linear: nn.Linear, features: Tensor, dropout: float) -> nn.Module:
+        return linear
+
+    monkeypatch.setattr(claim, "Words", words)
+    monkeypatch.setattr(claim, "plan", plan)
+    monkeypatch.setattr(claim, "load", lambda _: load("karate"))
+    for variant in claim.VARIANTS:
+        with pytest.raises(Planned) as told:
+            claim.execute(claim.Run("cora", "resgcn", variant, 1))
+        assert isinstance(told.value.args[0], str) == (not variant.startswith(claim.RANDOM))
+
+
 def test_finished_runs_are_kept_over_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = tmp_path / "runs.jsonl"
     wanted = list(claim.runs(["cora"], ["gcnii"]))[:3]
@@ -52,14 +85,19 @@ def test_finished_runs_are_kept_over_a_kill(tmp_path: Path, monkeypatch: pytest.
 
         def __exit__(self, *_: object) -> None: ...
 
-        def imap_unordered(self, _: object, missing: list[claim.Run]) -> list[dict[str, Any]]:
-            done.extend(missing)
-            return [asdict(run) for run in missing]
+        def imap_unordered(self, work: Any, missing: list[Any]) -> list[Any]:
+            return [work(job) for job in missing]
 
-    monkeypatch.setattr(claim.multiprocessing, "get_context", lambda _: type("C", (), {"Pool": lambda _, n: Here()})())
-    claim.finish(wanted[:2], store, 1)
+    def execute(run: claim.Run) -> dict[str, Any]:
+        done.append(run)
+        return asdict(run)
+
+    monkeypatch.setattr(
+        _stored.multiprocessing, "get_context", lambda _: type("C", (), {"Pool": lambda _, n: Here()})()
+    )
+    _stored.finish(wanted[:2], execute, lambda run: run.key, store, 1)
     store.write_text(store.read_text() + '{"key": "half a li')
-    found = claim.finish(wanted, store, 1)
+    found = _stored.finish(wanted, execute, lambda run: run.key, store, 1)
     assert done == wanted
     assert [row["variant"] for row in found] == [run.variant for run in wanted]
     assert len(store.read_text().splitlines()) == 3
