@@ -42,7 +42,7 @@ def simulate_paper(
     noise: float = 0.5,
     root: str | None = None,
 ) -> CausalData:
-    r"""Draw the data of the Graph R-Learner's paper, the same numbers as its code for the same seed.
+    r"""Draw the data of the Graph R-Learner's paper, on random graphs the same numbers as its code for the same seed.
 
     With :math:`H^1 = \mathrm{relu}(\mathrm{GCN}_2(X))` and :math:`H^2 = \mathrm{relu}(\mathrm{GCN}_2(H^1))`, two random
     networks of two layers that are never trained,

@@ -12,6 +12,7 @@ from torch_geometric.utils import barabasi_albert_graph, is_undirected
 
 from gnnkit.causal._data import CausalData, mean_of_neighbours, standardised
 from gnnkit.causal._random import seeded
+from gnnkit.kernels import _check as inputs
 
 GRAPHS = ("ba", "er", "sbm")
 EXPOSURES = ("share", "any", "count")
@@ -133,6 +134,11 @@ def _given(graph: Data) -> tuple[Tensor, Tensor]:
     x, edge_index = graph.x, graph.edge_index
     if x is None or edge_index is None or x.dim() != 2:
         raise ValueError(f"graph: expected a Data with x [N, d] and edge_index (got {graph})")
+    if len(x) < 20 or x.shape[1] < 1:
+        raise ValueError(f"graph: expected at least 20 nodes with features (got x of shape {list(x.shape)})")
+    if not inputs.is_dense(edge_index, (2,), (torch.int64,)) or len(edge_index) != 2:
+        raise ValueError(f"graph: expected edge_index [2, E] int64 (got {inputs.describe(edge_index)})")
+    inputs.ids("graph.edge_index", edge_index, len(x))
     if not bool(x.isfinite().all()):
         raise ValueError("graph: expected finite features (got NaN or infinite ones)")
     if not is_undirected(edge_index, num_nodes=len(x)):

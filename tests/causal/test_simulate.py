@@ -138,6 +138,11 @@ def test_data_go_to_pyg() -> None:
     assert "propensity" not in simulate_paper(num_nodes=30).to_pyg()
 
 
+def given(edges: list[list[int]]) -> Data:
+    """Thirty nodes with two features."""
+    return Data(x=torch.rand(30, 2), edge_index=torch.tensor(edges))
+
+
 DIRECTED = Data(x=torch.rand(30, 2), edge_index=torch.tensor([[0], [1]]))
 UNKNOWN = Data(x=torch.full((30, 2), float("nan")), edge_index=torch.tensor([[0, 1], [1, 0]]))
 
@@ -149,6 +154,10 @@ UNKNOWN = Data(x=torch.full((30, 2), float("nan")), edge_index=torch.tensor([[0,
         ({"graph": DIRECTED}, "graph: expected both directions"),
         ({"graph": UNKNOWN}, "graph: expected finite features"),
         ({"graph": Data(edge_index=torch.tensor([[0], [1]]))}, "graph: expected a Data with x"),
+        ({"graph": given([[0, 30], [30, 0]])}, r"graph.edge_index: expected ids"),
+        ({"graph": given([[0, -1], [-1, 0]])}, r"graph.edge_index: expected ids"),
+        ({"graph": Data(x=torch.rand(30, 2), edge_index=torch.rand(2, 4))}, "graph: expected edge_index"),
+        ({"graph": Data(x=torch.rand(0, 2), edge_index=torch.zeros(2, 0).long())}, "graph: expected at least 20 nodes"),
         ({"seed": -1}, "seed: expected a whole number"),
         ({"share": 1.1}, "share: expected"),
         ({"homophily": 1.0}, "homophily: expected"),
