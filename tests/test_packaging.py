@@ -51,7 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     "datasets": {*TOPOLOGY, "data", "links"},
     "train": {*TOPOLOGY, "data", "links"},
     "pipeline": {*TOPOLOGY, "data"},
-    "causal": {*MODELS, *RUNS},
+    "causal": {*MODELS, *RUNS, "_accelerate"},
     "wireless": {*MODELS, *RUNS},
     "pruning": {*MODELS, *RUNS},
     "testing": {*MODELS, *RUNS, "gnnkit"},

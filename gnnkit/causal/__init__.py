@@ -1,4 +1,4 @@
-"""Causal effects on networks: simulated data whose effects are known.
+"""Causal effects on networks: learners of heterogeneous effects, and simulated data whose effects are known.
 
 Importing it is cheap: a module is loaded when one of its names is first used (PEP 562).
 """
@@ -9,12 +9,56 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gnnkit.causal._average import AverageEffect, Overlap
+    from gnnkit.causal._curves import Calibration, UpliftCurve, calibration, uplift_curve
     from gnnkit.causal._data import CausalData
+    from gnnkit.causal._linear_stages import ConstantStage, EstimatorStage, LinearStage
+    from gnnkit.causal._meta_learners import GraphDRLearner, GraphSLearner, GraphTLearner, GraphXLearner
     from gnnkit.causal._paper import simulate_paper
+    from gnnkit.causal._r_learner import GraphRLearner
     from gnnkit.causal._simulate import simulate
+    from gnnkit.causal._stages import NetworkStage
 
-_HOME = {"CausalData": "_data", "simulate": "_simulate", "simulate_paper": "_paper"}
-__all__ = ["CausalData", "simulate", "simulate_paper"]
+_HOME = {
+    "AverageEffect": "_average",
+    "Calibration": "_curves",
+    "CausalData": "_data",
+    "ConstantStage": "_linear_stages",
+    "EstimatorStage": "_linear_stages",
+    "GraphDRLearner": "_meta_learners",
+    "GraphRLearner": "_r_learner",
+    "GraphSLearner": "_meta_learners",
+    "GraphTLearner": "_meta_learners",
+    "GraphXLearner": "_meta_learners",
+    "LinearStage": "_linear_stages",
+    "NetworkStage": "_stages",
+    "Overlap": "_average",
+    "UpliftCurve": "_curves",
+    "calibration": "_curves",
+    "simulate": "_simulate",
+    "simulate_paper": "_paper",
+    "uplift_curve": "_curves",
+}
+__all__ = [
+    "AverageEffect",
+    "Calibration",
+    "CausalData",
+    "ConstantStage",
+    "EstimatorStage",
+    "GraphDRLearner",
+    "GraphRLearner",
+    "GraphSLearner",
+    "GraphTLearner",
+    "GraphXLearner",
+    "LinearStage",
+    "NetworkStage",
+    "Overlap",
+    "UpliftCurve",
+    "calibration",
+    "simulate",
+    "simulate_paper",
+    "uplift_curve",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,11 +11,11 @@ from torch_geometric.nn import GCNConv
 from torch_geometric.utils import barabasi_albert_graph, is_undirected
 
 from gnnkit.causal._data import CausalData, mean_of_neighbours, standardised
+from gnnkit.causal._exposure import check_exposure, exposure_of
 from gnnkit.causal._random import seeded
 from gnnkit.kernels import _check as inputs
 
 GRAPHS = ("ba", "er", "sbm")
-EXPOSURES = ("share", "any", "count")
 
 
 def simulate(
@@ -109,22 +109,12 @@ def simulate(
     return CausalData(x, treatment, outcome, edge_index, effect, propensity, exposed, spillover)
 
 
-def exposure_of(treatment: Tensor, edge_index: Tensor, kind: str = "share") -> Tensor:
-    """``[N]``: the share of each node's neighbours that are treated, whether ``"any"`` is, or their ``"count"``."""
-    share = mean_of_neighbours(treatment.unsqueeze(1), edge_index).squeeze(1)
-    if kind == "share":
-        return share
-    count = treatment.new_zeros(len(treatment)).index_add_(0, edge_index[1], treatment[edge_index[0]])
-    return count if kind == "count" else (count > 0).to(treatment.dtype)
-
-
 def _check(share: float, homophily: float, exposure: str, num_nodes: int, num_features: int) -> None:
     if not 0 <= share <= 1:
         raise ValueError(f"share: expected a number in [0, 1] (got {share!r})")
     if not 0 <= homophily < 1:
         raise ValueError(f"homophily: expected a number in [0, 1) (got {homophily!r})")
-    if exposure not in EXPOSURES:
-        raise ValueError(f"exposure: expected one of {', '.join(EXPOSURES)} (got {exposure!r})")
+    check_exposure(exposure, optional=False)
     if num_nodes < 20 or num_features < 2:
         raise ValueError(f"expected num_nodes >= 20 and num_features >= 2 (got {num_nodes} and {num_features})")
 

@@ -1,0 +1,98 @@
+"""Cross-fitting: stages fitted on all folds but one, with the whole graph in sight, and asked about that one."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.model_selection import KFold, StratifiedKFold, check_cv
+from torch import Tensor
+
+from gnnkit.causal._nodes import Nodes
+from gnnkit.causal._observed import Observed
+from gnnkit.causal._stages import Fitted, Stage
+from gnnkit.causal._task import Task
+
+
+class Fold(NamedTuple):
+    """Numbers of the nodes that are fitted on and of those that are held out."""
+
+    fit: Tensor
+    held_out: Tensor
+
+
+def folds_of(n_folds: Any, treatment: Tensor, kind: str, random_state: int | None) -> list[Fold]:
+    """Folds of all nodes: a number of them, drawn with equal shares of treated nodes, or a splitter of scikit-learn."""
+    number, rows = len(treatment), treatment.cpu().numpy()
+    if isinstance(n_folds, int) and not isinstance(n_folds, bool):
+        arms = np.unique(rows, return_counts=True)[1] if kind == "binary" else [number]
+        if not 2 <= n_folds <= min(arms):
+            smallest = "nodes of the rarer treatment" if kind == "binary" else "nodes"
+            raise ValueError(f"n_folds: expected 2 to {min(arms)}, the number of {smallest} (got {n_folds})")
+        splitter: Any = StratifiedKFold if kind == "binary" else KFold
+        splitter = splitter(n_folds, shuffle=True, random_state=random_state)
+    elif isinstance(n_folds, bool) or n_folds is None:
+        raise ValueError(f"n_folds: expected a whole number >= 2 or a splitter of scikit-learn (got {n_folds!r})")
+    else:
+        splitter = check_cv(n_folds)
+    pairs = splitter.split(np.zeros((number, 1)), rows.astype(np.int64) if kind == "binary" else None)
+    folds = [Fold(*(torch.as_tensor(np.array(part), device=treatment.device) for part in pair)) for pair in pairs]
+    seen = torch.cat([fold.held_out for fold in folds])
+    if len(seen) != number or len(seen.unique()) != number:  # type: ignore[no-untyped-call]
+        raise ValueError(f"n_folds: expected every node to be held out once (got {len(seen)} for {number} nodes)")
+    for fold in folds:
+        if bool((treatment[fold.fit] == treatment[fold.fit][0]).all()):
+            raise ValueError("n_folds: expected both treatments among the nodes of every fit (got one alone)")
+    return folds
+
+
+def over_folds(
+    stage: Stage,
+    task: Task,
+    nodes: Nodes,
+    folds: list[Fold],
+    *,
+    rows: Tensor | None = None,
+    stop_by_fold: bool = False,
+) -> tuple[Tensor, list[Fitted]]:
+    """Fit a stage once a fold.
+
+    Args:
+        stage: What is fitted.
+        task: To what.
+        nodes: Of the whole graph: features of held-out nodes are seen, their targets are not.
+        folds: From `folds_of`.
+        rows: ``[N]`` bool, which nodes have a target; None for all.
+        stop_by_fold: Let the held-out nodes end the training; a nuisance may not, an effect may.
+
+    Returns:
+        ``[N]``, each node's prediction by the fit that did not see it, and the fits.
+    """
+    predictions, models = torch.empty_like(task.target), []
+    for fold in folds:
+        fit, held_out = fold
+        if rows is not None:
+            fit, held_out = fit[rows[fit]], held_out[rows[held_out]]
+        stop = held_out if stop_by_fold and len(held_out) else None
+        model = stage.fit_task(task, nodes, fit, stop)
+        predictions[fold.held_out] = model.predictions[fold.held_out]
+        models.append(model)
+    return predictions, models
+
+
+def nuisances(
+    data: Observed, folds: list[Fold], outcome: Stage, propensity: Stage, treatment: str
+) -> tuple[Tensor, Tensor]:
+    """``[N]`` means of outcome and treatment given features and graph, each by fits that did not see the node's own."""
+    m, e = torch.empty_like(data.outcome), torch.empty_like(data.outcome)
+    given = Task("classification" if treatment == "binary" else "regression", data.treatment)
+    for fit, held_out in folds:  # of a fold the outcome before the propensity, the order of the published code
+        for task, stage, out in ((Task("regression", data.outcome), outcome, m), (given, propensity, e)):
+            out[held_out] = stage.fit_task(task, data.nodes, fit).predictions[held_out]
+    return m, e.sigmoid() if treatment == "binary" else e
+
+
+def mean_prediction(models: list[Fitted], nodes: Nodes) -> Tensor:
+    """``[N]``: the mean of what the models predict."""
+    return torch.stack([model.predict(nodes) for model in models]).mean(0)

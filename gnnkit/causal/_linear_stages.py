@@ -1,0 +1,159 @@
+"""Stages without training: a constant, ridge regression on features or graph features, scikit-learn's estimators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, clone, is_classifier
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
+from torch import Tensor
+
+from gnnkit.causal._nodes import Nodes, location
+from gnnkit.causal._task import Task
+
+RIDGES = np.logspace(-2, 5, 15)
+
+
+class ConstantStage(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """The best constant: of an effect sum(w y d) / sum(w d^2), else the weighted mean."""
+
+    def fit_task(self, task: Task, nodes: Nodes, rows: Tensor, held_out: Tensor | None = None) -> FittedLinear:
+        """See `Stage`."""
+        base, _ = task.base_and_scale(rows)
+        return FittedLinear(torch.zeros(0, dtype=torch.float64), base, None, None, 0, nodes)
+
+
+class LinearStage(BaseEstimator):  # type: ignore[misc]
+    """Ridge regression (of a treatment in {0, 1}: logistic) on the features, or on those of the neighbourhood too.
+
+    Args:
+        hops: 0 for the features alone; k for features, features propagated 1 to k times with GCN's weights, log degree.
+        ridge: The penalty on squared weights of the raw features, that of the constant among them; None for
+            standardised features, a constant without penalty, and the penalty with the least leave-one-out loss.
+        intercept: False for an effect without a constant: the outcome residual has the intercept in its place, which
+            is then added to the effect. It is what the Graph R-Learner's public code does, and why its linear stages
+            look as if they failed (docs/reproductions.md); it needs a number for ``ridge``.
+    """
+
+    def __init__(self, *, hops: int = 0, ridge: float | None = None, intercept: bool = True) -> None:
+        self.hops = hops
+        self.ridge = ridge
+        self.intercept = intercept
+
+    def fit_task(self, task: Task, nodes: Nodes, rows: Tensor, held_out: Tensor | None = None) -> FittedLinear:
+        """See `Stage`."""
+        self._check()
+        features = nodes.hops(self.hops).double()
+        centre = scale = None
+        if self.ridge is None:
+            centre, scale = location(features)
+            features = (features - centre) / scale
+        z = features[rows].cpu().numpy()
+        coefficients, constant = self._solved(task, z, rows)
+        return FittedLinear(
+            torch.from_numpy(coefficients).to(nodes.x.device), constant, centre, scale, self.hops, nodes
+        )
+
+    def _solved(self, task: Task, z: np.ndarray, rows: Tensor) -> tuple[np.ndarray, float]:
+        target, weight = task.as_regression(rows)
+        if task.kind == "classification":
+            strength = 1.0 if self.ridge is None else self.ridge
+            model = LogisticRegression(C=1 / max(strength, 1e-12), max_iter=1000).fit(z, target, weight)
+            return model.coef_[0], float(model.intercept_[0])
+        if self.ridge is None:
+            model = RidgeCV(RIDGES).fit(z, target, weight)
+            return model.coef_, float(model.intercept_)
+        if task.dose is None:
+            model = Ridge(self.ridge).fit(z, target, weight)
+            return model.coef_, float(model.intercept_)
+        dose, residual = (t[rows].double().cpu().numpy() for t in (task.dose, task.target))
+        root = np.ones_like(dose) if task.weight is None else task.weight[rows].double().cpu().numpy()
+        if not self.intercept:
+            model = Ridge(self.ridge).fit(z * dose[:, None], residual, root)
+            return model.coef_, float(model.intercept_)
+        columns = np.hstack([np.ones((len(z), 1)), z]) * dose[:, None]
+        solution = Ridge(self.ridge, fit_intercept=False).fit(columns, residual, root).coef_
+        return solution[1:], float(solution[0])
+
+    def _check(self) -> None:
+        if isinstance(self.hops, bool) or not isinstance(self.hops, int) or not 0 <= self.hops <= 10:
+            raise ValueError(f"hops: expected a whole number from 0 to 10 (got {self.hops!r})")
+        if self.ridge is not None and not 0 <= self.ridge < float("inf"):
+            raise ValueError(f"ridge: expected a number >= 0 or None (got {self.ridge!r})")
+        if not self.intercept and self.ridge is None:
+            raise ValueError("ridge: expected a number where intercept is False (got None)")
+
+
+class FittedLinear:
+    """Coefficients in float64, with what features are scaled by."""
+
+    def __init__(
+        self,
+        coefficients: Tensor,
+        constant: float,
+        centre: Tensor | None,
+        scale: Tensor | None,
+        hops: int,
+        nodes: Nodes | None,
+    ) -> None:
+        self.coefficients, self.constant, self.centre, self.scale = coefficients, constant, centre, scale
+        self.hops = hops
+        self.predictions = torch.empty(0) if nodes is None else self.predict(nodes)
+
+    def predict(self, nodes: Nodes) -> Tensor:
+        """See `Fitted`."""
+        if not len(self.coefficients):
+            return torch.full_like(nodes.x[:, 0], self.constant)
+        features = nodes.hops(self.hops).double()
+        if self.centre is not None:
+            features = (features - self.centre) / self.scale
+        return (features @ self.coefficients + self.constant).to(nodes.x.dtype)
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain values from which it can be made again."""
+        scaled = {"centre": self.centre, "scale": self.scale, "hops": self.hops}
+        return {"coefficients": self.coefficients, "constant": self.constant, **scaled}
+
+
+class EstimatorStage(BaseEstimator):  # type: ignore[misc]
+    """An estimator of scikit-learn on features, or on those of the neighbourhood too; it must take sample weights.
+
+    Args:
+        estimator: A regressor, or for a treatment in {0, 1} a classifier; cloned for every fit.
+        hops: As `LinearStage`.
+    """
+
+    def __init__(self, estimator: Any, hops: int = 2) -> None:
+        self.estimator = estimator
+        self.hops = hops
+
+    def fit_task(self, task: Task, nodes: Nodes, rows: Tensor, held_out: Tensor | None = None) -> FittedEstimator:
+        """See `Stage`."""
+        target, weight = task.as_regression(rows)
+        if task.kind == "classification" and is_classifier(self.estimator):
+            target = target.astype(np.int64)
+        z = nodes.hops(self.hops)[rows].cpu().numpy()
+        return FittedEstimator(clone(self.estimator).fit(z, target, sample_weight=weight), task.kind, self.hops, nodes)
+
+
+class FittedEstimator:
+    """A fitted estimator of scikit-learn."""
+
+    def __init__(self, estimator: Any, kind: str, hops: int, nodes: Nodes) -> None:
+        self.estimator, self.kind, self.hops = estimator, kind, hops
+        self.predictions = self.predict(nodes)
+
+    def predict(self, nodes: Nodes) -> Tensor:
+        """See `Fitted`."""
+        z = nodes.hops(self.hops).cpu().numpy()
+        if self.kind != "classification":
+            values = self.estimator.predict(z)
+        else:
+            chance = (
+                self.estimator.predict_proba(z)[:, 1] if is_classifier(self.estimator) else self.estimator.predict(z)
+            )
+            chance = np.clip(chance, 1e-6, 1 - 1e-6)
+            values = np.log(chance / (1 - chance))
+        return torch.as_tensor(np.asarray(values), dtype=nodes.x.dtype, device=nodes.x.device)

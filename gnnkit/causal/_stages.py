@@ -1,0 +1,193 @@
+"""Stages: what can be fitted to an outcome, a treatment or an effect, and how a stage is asked for."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from sklearn.base import BaseEstimator
+from torch import Tensor, nn
+
+from gnnkit._accelerate import accelerate
+from gnnkit.causal._linear_stages import ConstantStage, EstimatorStage, LinearStage
+from gnnkit.causal._networks import KINDS, GraphNetwork
+from gnnkit.causal._nodes import Nodes
+from gnnkit.causal._task import Task
+from gnnkit.causal._training import Budget, evaluated, train
+
+
+class Fitted(Protocol):
+    """A fitted stage."""
+
+    predictions: Tensor
+    """``[N]`` of the nodes it was fitted on; logits of a classification."""
+
+    def predict(self, nodes: Nodes) -> Tensor:
+        """Predictions ``[N]`` of any nodes."""
+
+
+@runtime_checkable
+class Stage(Protocol):
+    """What outcome, treatment and effect are modelled by."""
+
+    def fit_task(self, task: Task, nodes: Nodes, rows: Tensor, held_out: Tensor | None = None) -> Fitted:
+        """Fit on ``rows``; ``held_out`` may end the training and choose the best epoch."""
+
+
+class NetworkStage(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """A graph network, trained on the whole graph with the loss of some nodes.
+
+    The prediction is ``base + scale * network``, base being the best constant of the rows and scale their deviation
+    from it, and the network starts at 0: an effect starts as the same for all nodes, and is told apart as far as
+    held-out nodes bear it out. With ``standardise=False`` base is 0, scale 1, and the network starts as PyG makes it.
+
+    Args:
+        network: ``"gcn"``, ``"sage"``, ``"gat"``, ``"sign"`` (an MLP on features propagated 0, 1 and 2 times),
+            ``"mlp"`` (which does not see the graph), a `torch.nn.Module` with ``forward(x, edge_index) -> [N] or
+            [N, 1]``, copied for every fit, or a function from the number of features to one.
+        hidden_channels: Width.
+        num_layers: Layers; an MLP has this many hidden ones.
+        epochs: At most this many, each a step on the whole graph.
+        lr: Learning rate of Adam.
+        weight_decay: Decoupled, as AdamW's: weights shrink by ``lr * weight_decay`` a step.
+        patience: Epochs without a lower held-out loss until training ends; None for all epochs and no rows held out.
+        validation: Share of the rows that is held out where the learner holds none.
+        standardise: Features with mean 0 and deviation 1, and predictions around the best constant.
+    """
+
+    def __init__(
+        self,
+        network: str | nn.Module | Callable[[int], nn.Module] = "sage",
+        *,
+        hidden_channels: int = 32,
+        num_layers: int = 2,
+        epochs: int = 500,
+        lr: float = 0.01,
+        weight_decay: float = 0.1,
+        patience: int | None = 50,
+        validation: float = 0.2,
+        standardise: bool = True,
+    ) -> None:
+        self.network = network
+        self.hidden_channels = hidden_channels
+        self.num_layers = num_layers
+        self.epochs = epochs
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.patience = patience
+        self.validation = validation
+        self.standardise = standardise
+
+    def fit_task(self, task: Task, nodes: Nodes, rows: Tensor, held_out: Tensor | None = None) -> FittedNetwork:
+        """See `Stage`."""
+        self._check()
+        if self.patience is None:
+            held_out = None
+        elif held_out is None:
+            order = rows[torch.randperm(len(rows)).to(rows.device)]
+            number = max(round(self.validation * len(rows)), 1)
+            held_out, rows = order[:number], order[number:]
+        centre, scale = nodes.location if self.standardise else (None, None)
+        nodes = nodes.standardised if self.standardise else nodes
+        network = self._made(nodes.x.shape[1]).to(nodes.x.device)
+        own = isinstance(self.network, str)
+        if self.network == "gat":
+            accelerate(network)
+        base, spread = task.base_and_scale(rows) if self.standardise else (0.0, 1.0)
+        if own and self.standardise:
+            network.start_at_zero()  # type: ignore[operator]
+        fitted = FittedNetwork(network, centre, scale, base, spread)
+        # losses in units of the target's variance, so that lr and weight decay mean the same for all
+        unit = task if task.kind == "classification" else task.weighted(torch.full_like(task.target, spread**-2))
+        budget = Budget(self.epochs, self.lr, self.weight_decay, self.patience)
+        forward = fitted.on(nodes)
+        fitted.predictions, fitted.epochs = train(network, forward, unit, rows, held_out, budget, draws=not own)
+        return fitted
+
+    def _made(self, in_channels: int) -> nn.Module:
+        if isinstance(self.network, str):
+            return GraphNetwork(self.network, in_channels, self.hidden_channels, self.num_layers)
+        made = copy.deepcopy(self.network) if isinstance(self.network, nn.Module) else self.network(in_channels)
+        if not isinstance(made, nn.Module):
+            raise ValueError(f"network: expected a function that makes a torch.nn.Module (got {type(made).__name__})")
+        return made
+
+    def _check(self) -> None:
+        if isinstance(self.network, str) and self.network not in KINDS:
+            raise ValueError(f"network: expected one of {', '.join(KINDS)} or a torch.nn.Module (got {self.network!r})")
+        for name, least in (("hidden_channels", 1), ("num_layers", 1), ("epochs", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{name}: expected a whole number >= {least} (got {value!r})")
+        if not self.lr > 0 or not self.weight_decay >= 0 or not 0 < self.validation < 1:
+            got = f"{self.lr!r}, {self.weight_decay!r}, {self.validation!r}"
+            raise ValueError(f"lr, weight_decay, validation: expected > 0, >= 0 and within (0, 1) (got {got})")
+        if self.patience is not None and not (isinstance(self.patience, int) and self.patience > 0):
+            raise ValueError(f"patience: expected a whole number > 0 or None (got {self.patience!r})")
+
+
+class FittedNetwork:
+    """A trained network with what features and predictions are scaled by."""
+
+    predictions: Tensor
+    epochs: int
+
+    def __init__(
+        self, network: nn.Module, centre: Tensor | None, scale: Tensor | None, base: float, spread: float
+    ) -> None:
+        self.network, self.centre, self.scale, self.base, self.spread = network, centre, scale, base, spread
+
+    def on(self, nodes: Nodes) -> Callable[[], Tensor]:
+        """A function that computes the predictions of nodes whose features are scaled already."""
+        raw = self.network.on(nodes) if isinstance(self.network, GraphNetwork) else self._forward(nodes)
+        if (self.base, self.spread) == (0.0, 1.0):
+            return raw
+        return lambda: self.base + self.spread * raw()
+
+    def _forward(self, nodes: Nodes) -> Callable[[], Tensor]:
+        def forward() -> Tensor:
+            out: Tensor = self.network(nodes.x, nodes.edge_index)
+            if out.shape not in ((len(nodes),), (len(nodes), 1)):
+                expected = f"[{len(nodes)}] or [{len(nodes)}, 1], one number a node"
+                raise ValueError(f"network: expected an output of shape {expected} (got {list(out.shape)})")
+            return out.reshape(len(nodes))
+
+        return forward
+
+    def predict(self, nodes: Nodes) -> Tensor:
+        """See `Fitted`."""
+        if self.centre is not None:
+            nodes = nodes.with_features((nodes.x - self.centre) / self.scale)
+        return evaluated(self.network, self.on(nodes))
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain values from which it can be made again."""
+        scaled = {"centre": self.centre, "scale": self.scale, "base": self.base, "spread": self.spread}
+        return {"network": self.network.state_dict(), **scaled}
+
+
+NAMES = (*KINDS, "linear", "linear-graph", "constant")
+
+
+def make_stage(name: str, asked: object, *, r_loss: bool = False) -> Stage:
+    """The stage that an argument ``name`` of a learner asks for; ``r_loss`` where it is fitted by that loss."""
+    if isinstance(asked, str):
+        if asked in KINDS:
+            return NetworkStage(asked)
+        if asked == "linear-no-intercept" and r_loss:
+            return LinearStage(ridge=0.1, intercept=False)
+        if asked in ("linear", "linear-graph"):
+            return LinearStage(hops=2 if asked == "linear-graph" else 0)
+        if asked == "constant":
+            return ConstantStage()
+    elif isinstance(asked, Stage):
+        return asked
+    elif isinstance(asked, nn.Module) or (callable(asked) and not hasattr(asked, "fit")):
+        return NetworkStage(asked)
+    elif not isinstance(asked, type) and hasattr(asked, "fit") and hasattr(asked, "predict"):
+        return EstimatorStage(asked)
+    names = (*NAMES, *["linear-no-intercept"] * r_loss)
+    kinds = f"one of {', '.join(names)}, a stage, a torch.nn.Module or a scikit-learn estimator"
+    raise ValueError(f"{name}: expected {kinds} (got {asked!r})")
