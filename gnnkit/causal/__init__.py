@@ -12,17 +12,20 @@ if TYPE_CHECKING:
     from gnnkit.causal._average import AverageEffect, Overlap
     from gnnkit.causal._curves import Calibration, UpliftCurve, calibration, uplift_curve
     from gnnkit.causal._data import CausalData
-    from gnnkit.causal._linear_stages import ConstantStage, EstimatorStage, LinearStage
+    from gnnkit.causal._linear_stages import ConstantStage, EstimatorStage, KnownStage, LinearStage
     from gnnkit.causal._meta_learners import GraphDRLearner, GraphSLearner, GraphTLearner, GraphXLearner
+    from gnnkit.causal._paired import Comparison, compare
     from gnnkit.causal._paper import simulate_paper
     from gnnkit.causal._r_learner import GraphRLearner
     from gnnkit.causal._simulate import simulate
     from gnnkit.causal._stages import NetworkStage
+    from gnnkit.causal._study import Study, run_seed
 
 _HOME = {
     "AverageEffect": "_average",
     "Calibration": "_curves",
     "CausalData": "_data",
+    "Comparison": "_paired",
     "ConstantStage": "_linear_stages",
     "EstimatorStage": "_linear_stages",
     "GraphDRLearner": "_meta_learners",
@@ -30,11 +33,15 @@ _HOME = {
     "GraphSLearner": "_meta_learners",
     "GraphTLearner": "_meta_learners",
     "GraphXLearner": "_meta_learners",
+    "KnownStage": "_linear_stages",
     "LinearStage": "_linear_stages",
     "NetworkStage": "_stages",
     "Overlap": "_average",
+    "Study": "_study",
     "UpliftCurve": "_curves",
     "calibration": "_curves",
+    "compare": "_paired",
+    "run_seed": "_study",
     "simulate": "_simulate",
     "simulate_paper": "_paper",
     "uplift_curve": "_curves",
@@ -43,6 +50,7 @@ __all__ = [
     "AverageEffect",
     "Calibration",
     "CausalData",
+    "Comparison",
     "ConstantStage",
     "EstimatorStage",
     "GraphDRLearner",
@@ -50,11 +58,15 @@ __all__ = [
     "GraphSLearner",
     "GraphTLearner",
     "GraphXLearner",
+    "KnownStage",
     "LinearStage",
     "NetworkStage",
     "Overlap",
+    "Study",
     "UpliftCurve",
     "calibration",
+    "compare",
+    "run_seed",
     "simulate",
     "simulate_paper",
     "uplift_curve",

@@ -25,6 +25,44 @@ class ConstantStage(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         return FittedLinear(torch.zeros(0, dtype=torch.float64), base, None, None, 0, nodes)
 
 
+class KnownStage(BaseEstimator):  # type: ignore[misc]
+    """What is known of outcome or treatment without fitting, such as the propensity of a randomised experiment.
+
+    Args:
+        values: A number for all nodes, or ``[N]`` numbers; of a treatment in {0, 1} its probabilities.
+    """
+
+    def __init__(self, values: Any) -> None:
+        self.values = values
+
+    def fit_task(self, task: Task, nodes: Nodes, rows: Tensor, held_out: Tensor | None = None) -> FittedKnown:
+        """See `Stage`."""
+        values = torch.as_tensor(self.values, dtype=nodes.x.dtype, device=nodes.x.device)
+        if values.shape not in ((), (len(nodes),)) or not bool(values.isfinite().all()):
+            raise ValueError(f"values: expected a finite number or [{len(nodes)}] of them (got {list(values.shape)})")
+        if task.kind == "classification":
+            if not bool(((values >= 0) & (values <= 1)).all()):
+                raise ValueError(
+                    f"values: expected probabilities (got {float(values.min()):g} to {float(values.max()):g})"
+                )
+            values = values.logit()
+        return FittedKnown(values, nodes)
+
+
+class FittedKnown:
+    """Known values of the nodes."""
+
+    def __init__(self, values: Tensor, nodes: Nodes) -> None:
+        self.values = values
+        self.predictions = self.predict(nodes)
+
+    def predict(self, nodes: Nodes) -> Tensor:
+        """See `Fitted`."""
+        if self.values.dim() and len(self.values) != len(nodes):
+            raise ValueError(f"values: expected as many nodes as in fit, {len(self.values)} (got {len(nodes)})")
+        return self.values.expand(len(nodes))
+
+
 class LinearStage(BaseEstimator):  # type: ignore[misc]
     """Ridge regression (of a treatment in {0, 1}: logistic) on the features, or on those of the neighbourhood too.
 

@@ -234,7 +234,7 @@ class GraphRLearner(GraphLearner):
             share, ends = 100 * self.overlap_.clipped, f"{self.clip:g} or above {1 - self.clip:g}"
             warnings.warn(
                 f"{share:.0f} % of the nodes have propensities below {ends}: they could hardly have been either "
-                "treated or not, and their effects are guesses. trim=0.05 leaves such nodes out, overlap_ describes them",
+                "treated or not: their effects are guesses. trim=0.05 leaves them out, overlap_ describes them",
                 stacklevel=4,
             )
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-
 from sklearn.model_selection import KFold
+from torch import Tensor
 
 from gnnkit.causal._average import Overlap
 from gnnkit.causal._linear_stages import ConstantStage, FittedLinear, LinearStage

@@ -59,13 +59,13 @@ class NetworkStage(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no 
 
     def __init__(
         self,
-        network: str | nn.Module | Callable[[int], nn.Module] = "sage",
+        network: str | nn.Module | Callable[[int], nn.Module] = "sign",
         *,
         hidden_channels: int = 32,
         num_layers: int = 2,
         epochs: int = 500,
-        lr: float = 0.01,
-        weight_decay: float = 0.1,
+        lr: float = 0.003,
+        weight_decay: float = 1.0,
         patience: int | None = 50,
         validation: float = 0.2,
         standardise: bool = True,
