@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gnnkit.causal._nodes import Nodes
 from gnnkit.causal._observed import Observed
-from gnnkit.causal._stages import Fitted, Stage
+from gnnkit.causal._stages import Asked, Fitted, Stage, fit_all
 from gnnkit.causal._task import Task
 
 
@@ -69,28 +69,34 @@ def over_folds(
     Returns:
         ``[N]``, each node's prediction by the fit that did not see it, and the fits.
     """
-    predictions, models = torch.empty_like(task.target), []
-    for fold in folds:
-        fit, held_out = fold
+    asked = []
+    for fit, held_out in folds:
         if rows is not None:
             fit, held_out = fit[rows[fit]], held_out[rows[held_out]]
-        stop = held_out if stop_by_fold and len(held_out) else None
-        model = stage.fit_task(task, nodes, fit, stop)
-        predictions[fold.held_out] = model.predictions[fold.held_out]
-        models.append(model)
-    return predictions, models
+        asked.append(Asked(stage, task, fit, held_out if stop_by_fold and len(held_out) else None))
+    models = fit_all(asked, nodes)
+    return _held_out(models, folds, task.target), models
 
 
 def nuisances(
     data: Observed, folds: list[Fold], outcome: Stage, propensity: Stage, treatment: str
 ) -> tuple[Tensor, Tensor]:
     """``[N]`` means of outcome and treatment given features and graph, each by fits that did not see the node's own."""
-    m, e = torch.empty_like(data.outcome), torch.empty_like(data.outcome)
+    expected = Task("regression", data.outcome)
     given = Task("classification" if treatment == "binary" else "regression", data.treatment)
-    for fit, held_out in folds:  # of a fold the outcome before the propensity, the order of the published code
-        for task, stage, out in ((Task("regression", data.outcome), outcome, m), (given, propensity, e)):
-            out[held_out] = stage.fit_task(task, data.nodes, fit).predictions[held_out]
+    # of a fold the outcome before the propensity, the order of the published code
+    asked = [Asked(*pair, fold.fit) for fold in folds for pair in ((outcome, expected), (propensity, given))]
+    models = fit_all(asked, data.nodes)
+    m, e = (_held_out(models[first::2], folds, data.outcome) for first in (0, 1))
     return m, e.sigmoid() if treatment == "binary" else e
+
+
+def _held_out(models: list[Fitted], folds: list[Fold], like: Tensor) -> Tensor:
+    """``[N]``: each node's prediction by the fit that did not see it."""
+    predictions = torch.empty_like(like)
+    for model, fold in zip(models, folds, strict=True):
+        predictions[fold.held_out] = model.predictions[fold.held_out]
+    return predictions
 
 
 def mean_prediction(models: list[Fitted], nodes: Nodes) -> Tensor:

@@ -12,7 +12,7 @@ from gnnkit.causal._folds import folds_of, mean_prediction, over_folds
 from gnnkit.causal._learner import GraphLearner, probability
 from gnnkit.causal._nodes import Nodes
 from gnnkit.causal._observed import Observed
-from gnnkit.causal._stages import make_stage
+from gnnkit.causal._stages import Asked, fit_all, make_stage
 from gnnkit.causal._task import Task
 
 
@@ -39,7 +39,8 @@ class GraphTLearner(GraphLearner):
 
     def _fit(self, data: Observed) -> None:
         stage, task = make_stage("outcome", self.outcome), Task("regression", data.outcome)
-        self.models_ = [stage.fit_task(task, data.nodes, (data.treatment == arm).nonzero()[:, 0]) for arm in (0, 1)]
+        arms = [(data.treatment == arm).nonzero()[:, 0] for arm in (0, 1)]
+        self.models_ = fit_all([Asked(stage, task, arm) for arm in arms], data.nodes)
 
     def _effect(self, nodes: Nodes) -> Tensor:
         untreated, treated = self.models_
@@ -114,13 +115,11 @@ class GraphXLearner(GraphLearner):
         rows = torch.arange(len(data.nodes), device=data.outcome.device)
         arms = [(data.treatment == arm).nonzero()[:, 0] for arm in (0, 1)]
         task = Task("regression", data.outcome)
-        expected = [outcome.fit_task(task, data.nodes, arm).predictions for arm in arms]
-        differences = (expected[1] - data.outcome, data.outcome - expected[0])
-        self.models_ = [
-            effect.fit_task(Task("regression", difference), data.nodes, arm)
-            for difference, arm in zip(differences, arms, strict=True)
-        ]
-        self.models_.append(propensity.fit_task(Task("classification", data.treatment), data.nodes, rows))
+        untreated, treated = (m.predictions for m in fit_all([Asked(outcome, task, arm) for arm in arms], data.nodes))
+        differences = (treated - data.outcome, data.outcome - untreated)
+        asked = [Asked(effect, Task("regression", d), arm) for d, arm in zip(differences, arms, strict=True)]
+        asked.append(Asked(propensity, Task("classification", data.treatment), rows))
+        self.models_ = fit_all(asked, data.nodes)
 
     def _effect(self, nodes: Nodes) -> Tensor:
         untreated, treated, propensity = (model.predict(nodes) for model in self.models_)

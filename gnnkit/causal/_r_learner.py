@@ -16,7 +16,7 @@ from gnnkit.causal._folds import folds_of, mean_prediction, nuisances, over_fold
 from gnnkit.causal._learner import GraphLearner, as_given, probability
 from gnnkit.causal._nodes import Nodes
 from gnnkit.causal._observed import Observed
-from gnnkit.causal._stages import Fitted, NetworkStage, make_stage
+from gnnkit.causal._stages import Asked, NetworkStage, fit_all, make_stage
 from gnnkit.causal._task import Task
 
 
@@ -201,10 +201,9 @@ class GraphRLearner(GraphLearner):
             self.models_ = [effect.fit_task(task, data.nodes, rows)]
         residual = task.target - self.treatment_residual_ * self._effects()
         self.corrections_ = corrections(data.treatment, self.propensity_, residual, self.treatment)
-        self.bootstrap_models_: list[Fitted] = []
-        for _ in range(self.n_bootstrap):
-            weight = torch.empty(len(data.nodes)).exponential_().to(task.target.device)
-            self.bootstrap_models_.append(effect.fit_task(task.weighted(weight), data.nodes, rows))
+        weights = torch.empty(self.n_bootstrap, len(data.nodes)).exponential_().to(task.target.device)
+        again = [Asked(effect, task.weighted(weight), rows) for weight in weights]
+        self.bootstrap_models_ = fit_all(again, data.nodes)
 
     def _keep_nuisances(self, data: Observed, m: Tensor, e: Tensor) -> None:
         self.kept_ = torch.ones_like(e, dtype=torch.bool)

@@ -97,6 +97,8 @@ def _made(value: Any) -> Any:
     else:
         network = GraphNetwork(content.pop("kind"), *content.pop("sizes"))
         network.load_state_dict(content.pop("network"))
+        epochs = content.pop("epochs")
         made = FittedNetwork(network, **content)
+        made.epochs = epochs
     made.predictions = predictions
     return made

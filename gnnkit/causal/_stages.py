@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from sklearn.base import BaseEstimator
@@ -15,7 +15,7 @@ from gnnkit.causal._linear_stages import ConstantStage, EstimatorStage, LinearSt
 from gnnkit.causal._networks import KINDS, GraphNetwork
 from gnnkit.causal._nodes import Nodes
 from gnnkit.causal._task import Task
-from gnnkit.causal._training import Budget, evaluated, train
+from gnnkit.causal._training import Budget, Fit, evaluated, train
 
 
 class Fitted(Protocol):
@@ -82,6 +82,12 @@ class NetworkStage(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no 
 
     def fit_task(self, task: Task, nodes: Nodes, rows: Tensor, held_out: Tensor | None = None) -> FittedNetwork:
         """See `Stage`."""
+        fit = self.prepared(task, nodes, rows, held_out)
+        train([fit], _output)
+        return FittedNetwork.of(fit, self.standardise, nodes)
+
+    def prepared(self, task: Task, nodes: Nodes, rows: Tensor, held_out: Tensor | None = None) -> Fit:
+        """A fit that has its network and rows and is still to be trained."""
         self._check()
         if self.patience is None:
             held_out = None
@@ -89,22 +95,16 @@ class NetworkStage(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no 
             order = rows[torch.randperm(len(rows)).to(rows.device)]
             number = max(round(self.validation * len(rows)), 1)
             held_out, rows = order[:number], order[number:]
-        centre, scale = nodes.location if self.standardise else (None, None)
-        nodes = nodes.standardised if self.standardise else nodes
         network = self._made(nodes.x.shape[1]).to(nodes.x.device)
-        own = isinstance(self.network, str)
-        if self.network == "gat":
-            accelerate(network)
         base, spread = task.base_and_scale(rows) if self.standardise else (0.0, 1.0)
-        if own and self.standardise:
-            network.start_at_zero()  # type: ignore[operator]
-        fitted = FittedNetwork(network, centre, scale, base, spread)
-        # losses in units of the target's variance, so that lr and weight decay mean the same for all
-        unit = task if task.kind == "classification" else task.weighted(torch.full_like(task.target, spread**-2))
+        if isinstance(network, GraphNetwork):
+            if self.standardise:
+                network.start_at_zero()
+            if network.kind == "gat":
+                accelerate(network)
         budget = Budget(self.epochs, self.lr, self.weight_decay, self.patience)
-        forward = fitted.on(nodes)
-        fitted.predictions, fitted.epochs = train(network, forward, unit, rows, held_out, budget, draws=not own)
-        return fitted
+        seen = nodes.standardised if self.standardise else nodes
+        return Fit(network, seen, task, rows, held_out, budget, base, spread)
 
     def _made(self, in_channels: int) -> nn.Module:
         if isinstance(self.network, str):
@@ -131,41 +131,63 @@ class NetworkStage(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no 
 class FittedNetwork:
     """A trained network with what features and predictions are scaled by."""
 
-    predictions: Tensor
-    epochs: int
-
     def __init__(
         self, network: nn.Module, centre: Tensor | None, scale: Tensor | None, base: float, spread: float
     ) -> None:
         self.network, self.centre, self.scale, self.base, self.spread = network, centre, scale, base, spread
+        self.predictions, self.epochs = torch.empty(0), 0
 
-    def on(self, nodes: Nodes) -> Callable[[], Tensor]:
-        """A function that computes the predictions of nodes whose features are scaled already."""
-        raw = self.network.on(nodes) if isinstance(self.network, GraphNetwork) else self._forward(nodes)
-        if (self.base, self.spread) == (0.0, 1.0):
-            return raw
-        return lambda: self.base + self.spread * raw()
-
-    def _forward(self, nodes: Nodes) -> Callable[[], Tensor]:
-        def forward() -> Tensor:
-            out: Tensor = self.network(nodes.x, nodes.edge_index)
-            if out.shape not in ((len(nodes),), (len(nodes), 1)):
-                expected = f"[{len(nodes)}] or [{len(nodes)}, 1], one number a node"
-                raise ValueError(f"network: expected an output of shape {expected} (got {list(out.shape)})")
-            return out.reshape(len(nodes))
-
-        return forward
+    @classmethod
+    def of(cls, fit: Fit, standardise: bool, nodes: Nodes) -> FittedNetwork:
+        """What a fit has become."""
+        centre, scale = nodes.location if standardise else (None, None)
+        fitted = cls(fit.network, centre, scale, fit.base, fit.spread)
+        fitted.predictions, fitted.epochs = fit.predictions, fit.epochs
+        return fitted
 
     def predict(self, nodes: Nodes) -> Tensor:
         """See `Fitted`."""
         if self.centre is not None:
             nodes = nodes.with_features((nodes.x - self.centre) / self.scale)
-        return evaluated(self.network, self.on(nodes))
+        return evaluated(self.network, lambda: self.base + self.spread * _output(self.network, nodes))
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values from which it can be made again."""
         scaled = {"centre": self.centre, "scale": self.scale, "base": self.base, "spread": self.spread}
-        return {"network": self.network.state_dict(), **scaled}
+        return {"network": self.network.state_dict(), **scaled, "epochs": self.epochs}
+
+
+def _output(network: nn.Module, nodes: Nodes) -> Tensor:
+    """``[N]``: what a network of ours or of the user's computes."""
+    out: Tensor = network(nodes.x, nodes.edge_index)
+    if out.shape not in ((len(nodes),), (len(nodes), 1)):
+        expected = f"[{len(nodes)}] or [{len(nodes)}, 1], one number a node"
+        raise ValueError(f"network: expected an output of shape {expected} (got {list(out.shape)})")
+    return out.reshape(len(nodes))
+
+
+class Asked(NamedTuple):
+    """A stage and what it is to be fitted to."""
+
+    stage: Stage
+    task: Task
+    rows: Tensor
+    held_out: Tensor | None = None
+
+
+def fit_all(asked: Sequence[Asked], nodes: Nodes) -> list[Fitted]:
+    """Fit stages on the same nodes, their networks side by side; random numbers are drawn in the order given."""
+    fitted: dict[int, Fitted] = {}
+    fits: dict[int, Fit] = {}
+    for place, (stage, task, rows, held_out) in enumerate(asked):
+        if isinstance(stage, NetworkStage):
+            fits[place] = stage.prepared(task, nodes, rows, held_out)
+        else:
+            fitted[place] = stage.fit_task(task, nodes, rows, held_out)
+    train(list(fits.values()), _output)
+    for place, fit in fits.items():
+        fitted[place] = FittedNetwork.of(fit, asked[place].stage.standardise, nodes)  # type: ignore[attr-defined]
+    return [fitted[place] for place in range(len(asked))]
 
 
 NAMES = (*KINDS, "linear", "linear-graph", "constant")

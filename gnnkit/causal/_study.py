@@ -20,7 +20,7 @@ from gnnkit.causal._peers import PEERS, peer_effect
 from gnnkit.causal._r_learner import GraphRLearner, published_stage
 from gnnkit.causal._random import seeded
 from gnnkit.causal._simulate import simulate
-from gnnkit.causal._stages import Stage, make_stage
+from gnnkit.causal._stages import Asked, Stage, fit_all, make_stage
 from gnnkit.causal._task import Task
 from gnnkit.datasets import load
 
@@ -120,8 +120,9 @@ def _published(data: Observed, network: str) -> Iterator[tuple[str, Tensor]]:
     for name, task in tasks.items():
         for effect, stage in linear.items():
             yield f"{name} + {effect}", stage.fit_task(task, data.nodes, rows).predictions
-    for name, task in tasks.items():
-        yield f"{name} + {network}", published_stage(network, 200).fit_task(task, data.nodes, rows).predictions
+    asked = [Asked(published_stage(network, 200), task, rows) for task in tasks.values()]
+    for name, model in zip(tasks, fit_all(asked, data.nodes), strict=True):
+        yield f"{name} + {network}", model.predictions
     one = published_stage(network, 150).fit_task(
         Task("regression", data.outcome), with_treatment(data.nodes, data.treatment), rows
     )
