@@ -7,6 +7,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch_geometric.nn import GATConv, GCNConv, SAGEConv
 
+from gnnkit._accelerate import accelerate
 from gnnkit.causal._nodes import Nodes
 
 KINDS = ("gcn", "sage", "gat", "sign", "mlp")
@@ -38,6 +39,7 @@ class GraphNetwork(nn.Module):
             self.layers = nn.ModuleList(
                 GATConv(a * before, b, heads=now) for (a, b), before, now in zip(pairs, sources, heads, strict=True)
             )
+            accelerate(self)
         else:
             layer = GCNConv if kind == "gcn" else SAGEConv
             self.layers = nn.ModuleList(layer(a, b) for a, b in pairs)

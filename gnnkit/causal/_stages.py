@@ -10,7 +10,6 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
-from gnnkit._accelerate import accelerate
 from gnnkit.causal._linear_stages import ConstantStage, EstimatorStage, LinearStage
 from gnnkit.causal._networks import KINDS, GraphNetwork
 from gnnkit.causal._nodes import Nodes
@@ -97,11 +96,8 @@ class NetworkStage(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no 
             held_out, rows = order[:number], order[number:]
         network = self._made(nodes.x.shape[1]).to(nodes.x.device)
         base, spread = task.base_and_scale(rows) if self.standardise else (0.0, 1.0)
-        if isinstance(network, GraphNetwork):
-            if self.standardise:
-                network.start_at_zero()
-            if network.kind == "gat":
-                accelerate(network)
+        if isinstance(network, GraphNetwork) and self.standardise:
+            network.start_at_zero()
         budget = Budget(self.epochs, self.lr, self.weight_decay, self.patience)
         seen = nodes.standardised if self.standardise else nodes
         return Fit(network, seen, task, rows, held_out, budget, base, spread)
