@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gnnkit._cli_causal import causal
 from gnnkit._cli_pipeline import pipeline
 from gnnkit._cli_plan import plan
 
@@ -72,6 +73,7 @@ def bench(
 
 app.command()(pipeline)
 app.command()(plan)
+app.add_typer(causal, name="causal")
 
 
 @app.command()

@@ -56,9 +56,10 @@ ALLOWED: dict[str, set[str]] = {
     "pruning": {*MODELS, *RUNS},
     "testing": {*MODELS, *RUNS, "gnnkit"},
     "bench": {*MODELS, *RUNS, *SUBJECTS, "_accelerate", "gnnkit", "interop"},
+    "_cli_causal": {"bench", "causal"},
     "_cli_pipeline": {"bench", "datasets", "pipeline"},
     "_cli_plan": {"pipeline"},
-    "cli": {*MODELS, *RUNS, *SUBJECTS, "_accelerate", "_cli_pipeline", "_cli_plan", "bench", "gnnkit"},
+    "cli": {*MODELS, *RUNS, *SUBJECTS, "_accelerate", "_cli_causal", "_cli_pipeline", "_cli_plan", "bench", "gnnkit"},
     "pipeline.__main__": {"cli"},
 }
 # packages that few modules may import: numba's jit in one, what its loops miss in four

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from gnnkit.bench._plots import _COLOURS, _DPI, _STYLE
+from gnnkit.bench._plots import _COLOURS, _DPI, STYLE
 from gnnkit.links import buckets, correlation
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def write_concentration(
         raise ValueError("by: expected at least one number of the nodes (got none)")
     if not isinstance(bounds, int) and not set(bounds) <= set(by):
         raise ValueError(f"bounds: expected names among {', '.join(by)} (got {', '.join(bounds)})")
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         _figure(performance, by, metric, title, bounds).savefig(path, format="png", dpi=_DPI)
 
 

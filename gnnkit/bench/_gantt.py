@@ -11,7 +11,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from gnnkit.bench._plots import _DPI, _STYLE
+from gnnkit.bench._plots import _DPI, STYLE
 
 if TYPE_CHECKING:
     from gnnkit.pipeline import Event, Timeline
@@ -64,7 +64,7 @@ def write_gantt(
     if path.suffix == ".html":
         path.write_text(_html(timeline, names, title), encoding="utf-8")
         return
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         _figure(timeline, names, title).savefig(path, format="png", dpi=_DPI)
 
 

@@ -38,15 +38,8 @@ def html_text(records: Sequence[RunRecord]) -> str:
         raise ValueError(f"expected at least one run with a finished seed (got {got})")
     header, rows = table_rows([summarise(record) for record in finished])
     runs = [_run(record, label) for record, label in zip(finished, run_labels(finished), strict=True)]
-    environment = Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    source = files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(source).render(
+    return page(
+        "report.html.j2",
         header=header,
         rows=rows,
         test_column=TEST,
@@ -58,6 +51,20 @@ def html_text(records: Sequence[RunRecord]) -> str:
         datasets=len({record.spec["dataset"] for record in finished}),
         seeds=sum(len(record.results) for record in finished),
     )
+
+
+def page(template: str, **values: Any) -> str:
+    """Fill one of this folder's templates, with the style that the pages share."""
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    folder = files(__package__)
+    style = Markup(folder.joinpath("page.css").read_text(encoding="utf-8"))
+    return environment.from_string(folder.joinpath(template).read_text(encoding="utf-8")).render(style=style, **values)
 
 
 def command(record: RunRecord) -> str:

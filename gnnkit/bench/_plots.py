@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#333333")
 _STYLES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 _DPI = 200
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": "#888888",
     "axes.spines.right": False,
@@ -50,7 +50,7 @@ def plot_report(records: Sequence[RunRecord], path: Path) -> None:
     Raises:
         ValueError: If there is no run, or one of them has no finished seed.
     """
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         _figure(records).savefig(path, format="png", dpi=_DPI)
 
 
@@ -60,9 +60,14 @@ def svg_text(records: Sequence[RunRecord]) -> str:
     Raises:
         ValueError: If there is no run, or one of them has no finished seed.
     """
+    with rc_context(STYLE):
+        return svg_of(_figure(records))
+
+
+def svg_of(figure: Figure) -> str:
+    """Give a figure as an ``<svg>`` element; called within ``rc_context(STYLE)``, which makes the bytes repeat."""
     buffer = io.StringIO()
-    with rc_context(_STYLE):
-        _figure(records).savefig(buffer, format="svg", metadata={"Date": None})
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]  # an XML declaration may not stand inside an HTML page
 

@@ -25,6 +25,8 @@ from gnnkit.causal._task import Task
 from gnnkit.datasets import load
 
 MODES = ("paper", "repaired")
+_OF_PAPER = ("effect", "network")  # settings without effect in the other mode
+_OF_REPAIRED = ("share", "heterogeneity", "selection", "homophily", "peers")
 DRAWN = ("ba", "er", "sbm")
 EFFECTS = ("constant", "linear", "linear-graph", "mlp", "gcn", "sage", "sign")
 
@@ -63,7 +65,11 @@ class Study:
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise ValueError(f"mode: expected {' or '.join(MODES)} (got {self.mode!r})")
-        if self.mode == "paper" and self.network not in ("gcn", "gat"):
+        idle = _OF_REPAIRED if self.mode == "paper" else _OF_PAPER
+        for name in idle:
+            if getattr(self, name) != getattr(type(self), name):
+                raise ValueError(f"{name}: expected its default in {self.mode} mode (got {getattr(self, name)!r})")
+        if self.network not in ("gcn", "gat"):
             raise ValueError(f"network: expected gcn or gat (got {self.network!r})")
 
     @property
