@@ -117,6 +117,7 @@ def figure(record: RunRecord) -> Figure:
         axes.scatter([max(error, 1e-6) for error in cell.errors], levels, s=16, color=colour, alpha=0.45, linewidths=0)
         axes.plot(max(cell.mean, 1e-6), place, "D", color=colour, markersize=6)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_yticks(range(len(found)), [cell.method for cell in found])
     axes.invert_yaxis()
     axes.set_xlabel("Mean squared error of the effects; points are seeds, diamonds means")

@@ -1,0 +1,54 @@
+"""The code of the Graph R-Learner's authors, run beside gnnkit's paper mode, one seed at a time.
+
+It is read from the folder ``GNNKIT_GRAPH_R_LEARNER``, a clone of S-Sairam/final-stage-bottleneck.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+CELLS = ("mlp + linear-no-intercept", "gcn + linear-no-intercept", "mlp + gcn", "gcn + gcn", "s-learner")
+
+
+@cache
+def _authors() -> tuple[ModuleType, ModuleType]:
+    """Import their modules of data and estimators.
+
+    Raises:
+        SystemExit: There is no clone.
+    """
+    folder = os.environ.get("GNNKIT_GRAPH_R_LEARNER")
+    if not folder or not Path(folder, "src", "engine.py").is_file():
+        raise SystemExit(
+            f"GNNKIT_GRAPH_R_LEARNER: expected a clone of S-Sairam/final-stage-bottleneck (got {folder!r})"
+        )
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    return importlib.import_module("src.data"), importlib.import_module("src.engine")
+
+
+def authors_seed(seed: int, graph: str = "ba", effect: str = "simple_h") -> dict[str, float]:
+    """Errors of the five published methods, in the order and with the settings of their script."""
+    data, engine = _authors()
+    drawn: Any = data.simulate_data(seed=seed, n=1000, d=10, graph_type=graph, noise=0.5, cate_type=effect)
+    x, t, y, edge_index, tau = drawn
+    model = {"hidden_dim": 32, "num_layers": 2}
+    training = {"lr": 1e-3, "nuisance_epochs": 150, "cate_epochs": 200}
+    residuals = []
+    for use_gnn in (False, True):
+        edges = edge_index if use_gnn else None
+        m, e = engine.get_nuisance_predictions(
+            x, t, y, edges, use_gnn=use_gnn, model_kwargs=model, training_kwargs=training
+        )
+        residuals.append((y.squeeze() - m, t.squeeze() - e))
+    found = [engine.estimate_cate_linear(*each, x) for each in residuals]
+    options = {"model_kwargs": model, "training_kwargs": training}
+    found += [engine.estimate_cate_gnn(*each, x, edge_index, **options) for each in residuals]
+    found.append(engine.estimate_cate_tlearner_gnn(x, t, y, edge_index, **options))
+    return {cell: float((each - tau).square().mean()) for cell, each in zip(CELLS, found, strict=True)}
