@@ -36,7 +36,7 @@ def _authors() -> tuple[ModuleType, ModuleType]:
 def authors_seed(seed: int, graph: str = "ba", effect: str = "simple_h") -> dict[str, float]:
     """Errors of the five published methods, in the order and with the settings of their script."""
     data, engine = _authors()
-    drawn: Any = data.simulate_data(seed=seed, n=1000, d=10, graph_type=graph, noise=0.5, cate_type=effect)
+    drawn: Any = data.simulate_data(seed=seed, n=1000, d=10, graph_type=graph, noise_level=0.5, cate_type=effect)
     x, t, y, edge_index, tau = drawn
     model = {"hidden_dim": 32, "num_layers": 2}
     training = {"lr": 1e-3, "nuisance_epochs": 150, "cate_epochs": 200}

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from _rows import commit
 
 Run = TypeVar("Run")
 Row = dict[str, Any]
+
+
+def source_of(*packages: ModuleType) -> str:
+    """A digest of the packages' source: what else changes makes no number of a run that uses these alone."""
+    total = hashlib.sha256()
+    for package in packages:
+        assert package.__file__ is not None
+        for path in sorted(Path(package.__file__).parent.rglob("*.py")):
+            total.update(path.name.encode() + path.read_bytes())
+    return total.hexdigest()
 
 
 def finish(
@@ -44,7 +56,7 @@ def finish(
             stored[name] = row
             file.write(json.dumps({"key": name, "commit": commit(), "row": row}) + "\n")
             file.flush()
-            print(f"{count}/{len(missing)} {row}", flush=True)
+            print(f"{count}/{len(missing)} {str(row)[:200]}", flush=True)
     return [stored[key(run)] for run in wanted]
 
 
