@@ -65,6 +65,8 @@ def average(effects: Tensor, correction: Tensor, level: float, target: str) -> A
     if target not in ("sample", "population"):
         raise ValueError(f"target: expected sample or population (got {target!r})")
     scores = (effects + correction).double()
+    if not bool(scores.isfinite().all()):
+        raise ValueError("expected propensities within (0, 1): set clip, such as 0.01 (got some of 0 or 1)")
     uncertain = scores if target == "population" else correction.double()
     return AverageEffect.of(float(scores.mean()), float(uncertain.std()) / math.sqrt(len(scores)), level)
 

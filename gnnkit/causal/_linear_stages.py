@@ -22,7 +22,7 @@ class ConstantStage(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
     def fit_task(self, task: Task, nodes: Nodes, rows: Tensor, held_out: Tensor | None = None) -> FittedLinear:
         """See `Stage`."""
         base, _ = task.base_and_scale(rows)
-        return FittedLinear(torch.zeros(0, dtype=torch.float64), base, None, None, 0, nodes)
+        return FittedLinear(torch.zeros(0, dtype=torch.float64), base, None, 0, nodes)
 
 
 class KnownStage(BaseEstimator):  # type: ignore[misc]
@@ -84,15 +84,12 @@ class LinearStage(BaseEstimator):  # type: ignore[misc]
         """See `Stage`."""
         self._check()
         features = nodes.hops(self.hops).double()
-        centre = scale = None
-        if self.ridge is None:
-            centre, scale = location(features)
-            features = (features - centre) / scale
+        scaled = location(features) if self.ridge is None else None
+        if scaled is not None:
+            features = (features - scaled[0]) / scaled[1]
         z = features[rows].cpu().numpy()
         coefficients, constant = self._solved(task, z, rows)
-        return FittedLinear(
-            torch.from_numpy(coefficients).to(nodes.x.device), constant, centre, scale, self.hops, nodes
-        )
+        return FittedLinear(torch.from_numpy(coefficients).to(nodes.x.device), constant, scaled, self.hops, nodes)
 
     def _solved(self, task: Task, z: np.ndarray, rows: Tensor) -> tuple[np.ndarray, float]:
         target, weight = task.as_regression(rows)
@@ -131,13 +128,11 @@ class FittedLinear:
         self,
         coefficients: Tensor,
         constant: float,
-        centre: Tensor | None,
-        scale: Tensor | None,
+        location: tuple[Tensor, Tensor] | None,
         hops: int,
         nodes: Nodes | None,
     ) -> None:
-        self.coefficients, self.constant, self.centre, self.scale = coefficients, constant, centre, scale
-        self.hops = hops
+        self.coefficients, self.constant, self.location, self.hops = coefficients, constant, location, hops
         self.predictions = torch.empty(0) if nodes is None else self.predict(nodes)
 
     def predict(self, nodes: Nodes) -> Tensor:
@@ -145,13 +140,13 @@ class FittedLinear:
         if not len(self.coefficients):
             return torch.full_like(nodes.x[:, 0], self.constant)
         features = nodes.hops(self.hops).double()
-        if self.centre is not None:
-            features = (features - self.centre) / self.scale
+        if self.location is not None:
+            features = (features - self.location[0]) / self.location[1]
         return (features @ self.coefficients + self.constant).to(nodes.x.dtype)
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values from which it can be made again."""
-        scaled = {"centre": self.centre, "scale": self.scale, "hops": self.hops}
+        scaled = {"location": self.location, "hops": self.hops}
         return {"coefficients": self.coefficients, "constant": self.constant, **scaled}
 
 

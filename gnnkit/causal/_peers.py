@@ -22,15 +22,15 @@ PEERS = {
 
 
 def peer_effect(name: str, data: CausalData, seed: int) -> Tensor:
-    """``[N]`` effects by one of `PEERS`, with five folds and random forests for its nuisances."""
+    """``[N]`` effects by one of `PEERS`, with five folds and gradient boosting for its nuisances."""
     dml: Any = require("econml.dml", "econml")
-    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor, RandomForestRegressor
 
     kind, hops = PEERS[name]
     features = Nodes(data.x, data.edge_index).hops(hops).double().numpy()
     settings = {
-        "model_y": RandomForestRegressor(200, min_samples_leaf=5, random_state=seed),
-        "model_t": RandomForestClassifier(200, min_samples_leaf=5, random_state=seed),
+        "model_y": HistGradientBoostingRegressor(early_stopping=True, random_state=seed),
+        "model_t": HistGradientBoostingClassifier(early_stopping=True, random_state=seed),
         "discrete_treatment": True,
         "cv": 5,
         "random_state": seed,

@@ -126,10 +126,10 @@ class GraphRLearner(GraphLearner):
             effect: The same, or ``"linear-no-intercept"``, the published linear stage.
             random_state: As in the class.
         """
-        stages = [nuisances, nuisances, effect]
-        asked = [published_stage(name, 150 if i < 2 else 200) for i, name in enumerate(stages)]
+        nuisance, final = published_stage(nuisances, 150), published_stage(effect, 200)
         folds = KFold(2, shuffle=True, random_state=42)
-        return cls(*asked, folds, clip=0.0, cross_fit_effect=False, random_state=random_state)
+        options: dict[str, Any] = {"clip": 0.0, "cross_fit_effect": False, "random_state": random_state}
+        return cls(nuisance, nuisance, final, folds, **options)
 
     def average_effect(self, level: float = 0.95, target: str = "sample") -> AverageEffect:
         """The mean effect of a node's own treatment, with a confidence interval.

@@ -70,7 +70,7 @@ def _plain(name: str, value: Any) -> Any:
             "shuffle": value.shuffle,
             "random_state": value.random_state,
         }
-    if type(value).__name__ in _STAGES and isinstance(value, tuple(_STAGES.values())):
+    if isinstance(value, NetworkStage | LinearStage | ConstantStage):
         params = {key: _plain(key, item) for key, item in value.get_params(deep=False).items()}
         return {"made": type(value).__name__, **params}
     if isinstance(value, FittedNetwork) and isinstance(value.network, GraphNetwork):

@@ -127,29 +127,26 @@ class NetworkStage(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no 
 class FittedNetwork:
     """A trained network with what features and predictions are scaled by."""
 
-    def __init__(
-        self, network: nn.Module, centre: Tensor | None, scale: Tensor | None, base: float, spread: float
-    ) -> None:
-        self.network, self.centre, self.scale, self.base, self.spread = network, centre, scale, base, spread
+    def __init__(self, network: nn.Module, location: tuple[Tensor, Tensor] | None, base: float, spread: float) -> None:
+        self.network, self.location, self.base, self.spread = network, location, base, spread
         self.predictions, self.epochs = torch.empty(0), 0
 
     @classmethod
     def of(cls, fit: Fit, standardise: bool, nodes: Nodes) -> FittedNetwork:
         """What a fit has become."""
-        centre, scale = nodes.location if standardise else (None, None)
-        fitted = cls(fit.network, centre, scale, fit.base, fit.spread)
+        fitted = cls(fit.network, nodes.location if standardise else None, fit.base, fit.spread)
         fitted.predictions, fitted.epochs = fit.predictions, fit.epochs
         return fitted
 
     def predict(self, nodes: Nodes) -> Tensor:
         """See `Fitted`."""
-        if self.centre is not None:
-            nodes = nodes.with_features((nodes.x - self.centre) / self.scale)
+        if self.location is not None:
+            nodes = nodes.with_features((nodes.x - self.location[0]) / self.location[1])
         return evaluated(self.network, lambda: self.base + self.spread * _output(self.network, nodes))
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values from which it can be made again."""
-        scaled = {"centre": self.centre, "scale": self.scale, "base": self.base, "spread": self.spread}
+        scaled = {"location": self.location, "base": self.base, "spread": self.spread}
         return {"network": self.network.state_dict(), **scaled, "epochs": self.epochs}
 
 

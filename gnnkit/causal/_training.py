@@ -119,7 +119,7 @@ def _train_together(fits: Sequence[Fit]) -> None:
         if epoch == budget.epochs:
             break
         optimizer.zero_grad()
-        (loss * seen).sum().backward()
+        (loss * seen).sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     if stop is None:
         kept, best_epoch, predictions = weights, best_epoch + budget.epochs, prediction.detach()
@@ -180,14 +180,14 @@ def _train_alone(fit: Fit, forward: Callable[[nn.Module, Nodes], Tensor]) -> Non
             break
         network.train()
         optimizer.zero_grad()
-        (task.losses(predict()[fit.rows], fit.rows).mean() / fit.unit).backward()
+        (task.losses(predict()[fit.rows], fit.rows).mean() / fit.unit).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     if held_out is None:
         fit.predictions, fit.epochs = evaluated(network, predict), budget.epochs
         best = float(task.losses(fit.predictions[fit.rows], fit.rows).mean())
     else:
         with torch.no_grad():
-            torch._foreach_copy_(parameters, kept)
+            torch._foreach_copy_([*parameters], kept)
     _require_finite(torch.tensor(best))
 
 
