@@ -21,8 +21,7 @@ class ConstantStage(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
 
     def fit_task(self, task: Task, nodes: Nodes, rows: Tensor, held_out: Tensor | None = None) -> FittedLinear:
         """See `Stage`."""
-        base, _ = task.base_and_scale(rows)
-        return FittedLinear(torch.zeros(0, dtype=torch.float64), base, None, 0, nodes)
+        return FittedLinear(torch.zeros(0, dtype=torch.float64), task.constant(rows), None, 0, nodes)
 
 
 class KnownStage(BaseEstimator):  # type: ignore[misc]

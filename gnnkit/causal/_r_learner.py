@@ -252,4 +252,4 @@ def published_stage(name: str, epochs: int) -> Any:
     """A stage as the paper's code trains it; ``"linear-no-intercept"`` is not trained."""
     if name == "linear-no-intercept":
         return name
-    return NetworkStage(name, epochs=epochs, lr=1e-3, weight_decay=0.0, patience=None, standardise=False)
+    return NetworkStage(name, epochs=epochs, lr=1e-3, weight_decay=0.0, patience=None, start=None)

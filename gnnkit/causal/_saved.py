@@ -75,7 +75,8 @@ def _plain(name: str, value: Any) -> Any:
         return {"made": type(value).__name__, **params}
     if isinstance(value, FittedNetwork) and isinstance(value.network, GraphNetwork):
         shape = {"kind": value.network.kind, "sizes": list(value.network.sizes)}
-        return {"made": "FittedNetwork", **shape, **value.state(), "predictions": value.predictions.cpu()}
+        base = _plain(name, value.base)
+        return {"made": "FittedNetwork", **shape, **value.state(), "base": base, "predictions": value.predictions.cpu()}
     if isinstance(value, FittedLinear):
         return {"made": "FittedLinear", **value.state(), "predictions": value.predictions.cpu()}
     expected = "stages of gnnkit with their own networks, and a number of folds"
@@ -98,7 +99,7 @@ def _made(value: Any) -> Any:
         network = GraphNetwork(content.pop("kind"), *content.pop("sizes"))
         network.load_state_dict(content.pop("network"))
         epochs = content.pop("epochs")
-        made = FittedNetwork(network, **content)
+        made = FittedNetwork(network, _made(content.pop("base")), **content)
         made.epochs = epochs
     made.predictions = predictions
     return made

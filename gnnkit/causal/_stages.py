@@ -10,8 +10,8 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
-from gnnkit.causal._linear_stages import ConstantStage, EstimatorStage, LinearStage
-from gnnkit.causal._networks import KINDS, GraphNetwork
+from gnnkit.causal._linear_stages import ConstantStage, EstimatorStage, FittedLinear, LinearStage
+from gnnkit.causal._networks import KINDS, SIGN_HOPS, GraphNetwork
 from gnnkit.causal._nodes import Nodes
 from gnnkit.causal._task import Task
 from gnnkit.causal._training import Budget, Fit, evaluated, train
@@ -38,9 +38,11 @@ class Stage(Protocol):
 class NetworkStage(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """A graph network, trained on the whole graph with the loss of some nodes.
 
-    The prediction is ``base + scale * network``, base being the best constant of the rows and scale their deviation
-    from it, and the network starts at 0: an effect starts as the same for all nodes, and is told apart as far as
-    held-out nodes bear it out. With ``standardise=False`` base is 0, scale 1, and the network starts as PyG makes it.
+    The prediction is that of a simpler model and what the network adds to it, in units of what that leaves; the network
+    starts at 0. With ``start="linear"`` the model is ridge regression (`LinearStage`) on the features that the network
+    sees: an effect is linear unless held-out nodes bear out more, and with few nodes it is seldom worse. With
+    ``start="constant"`` an effect starts as the same for all nodes, and with None the network stands alone, on raw
+    features, and starts as PyG makes it.
 
     Args:
         network: ``"gcn"``, ``"sage"``, ``"gat"``, ``"sign"`` (an MLP on features propagated 0, 1 and 2 times),
@@ -53,7 +55,7 @@ class NetworkStage(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no 
         weight_decay: Decoupled, as AdamW's: weights shrink by ``lr * weight_decay`` a step.
         patience: Epochs without a lower held-out loss until training ends; None for all epochs and no rows held out.
         validation: Share of the rows that is held out where the learner holds none.
-        standardise: Features with mean 0 and deviation 1, and predictions around the best constant.
+        start: ``"linear"``, ``"constant"`` or None, see above; with the former two, features are standardised.
     """
 
     def __init__(
@@ -67,7 +69,7 @@ class NetworkStage(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no 
         weight_decay: float = 1.0,
         patience: int | None = 50,
         validation: float = 0.2,
-        standardise: bool = True,
+        start: str | None = "linear",
     ) -> None:
         self.network = network
         self.hidden_channels = hidden_channels
@@ -77,16 +79,18 @@ class NetworkStage(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no 
         self.weight_decay = weight_decay
         self.patience = patience
         self.validation = validation
-        self.standardise = standardise
+        self.start = start
 
     def fit_task(self, task: Task, nodes: Nodes, rows: Tensor, held_out: Tensor | None = None) -> FittedNetwork:
         """See `Stage`."""
-        fit = self.prepared(task, nodes, rows, held_out)
+        fit, base = self.prepared(task, nodes, rows, held_out)
         train([fit], _output)
-        return FittedNetwork.of(fit, self.standardise, nodes)
+        return FittedNetwork.of(fit, base, nodes)
 
-    def prepared(self, task: Task, nodes: Nodes, rows: Tensor, held_out: Tensor | None = None) -> Fit:
-        """A fit that has its network and rows and is still to be trained."""
+    def prepared(
+        self, task: Task, nodes: Nodes, rows: Tensor, held_out: Tensor | None = None
+    ) -> tuple[Fit, FittedLinear | None]:
+        """A fit that has its network and rows and is still to be trained, and what it starts from."""
         self._check()
         if self.patience is None:
             held_out = None
@@ -95,12 +99,16 @@ class NetworkStage(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no 
             number = max(round(self.validation * len(rows)), 1)
             held_out, rows = order[:number], order[number:]
         network = self._made(nodes.x.shape[1]).to(nodes.x.device)
-        base, spread = task.base_and_scale(rows) if self.standardise else (0.0, 1.0)
-        if isinstance(network, GraphNetwork) and self.standardise:
-            network.start_at_zero()
         budget = Budget(self.epochs, self.lr, self.weight_decay, self.patience)
-        seen = nodes.standardised if self.standardise else nodes
-        return Fit(network, seen, task, rows, held_out, budget, base, spread)
+        if self.start is None:
+            return Fit(network, nodes, task, rows, held_out, budget, torch.zeros_like(task.target), 1.0), None
+        if isinstance(network, GraphNetwork):
+            network.start_at_zero()
+        blind = self.network == "mlp"
+        simple = ConstantStage() if self.start == "constant" else LinearStage(hops=0 if blind else SIGN_HOPS)
+        base = simple.fit_task(task, nodes, rows)
+        spread = task.spread(base.predictions, rows)
+        return Fit(network, nodes.standardised, task, rows, held_out, budget, base.predictions, spread), base
 
     def _made(self, in_channels: int) -> nn.Module:
         if isinstance(self.network, str):
@@ -120,34 +128,39 @@ class NetworkStage(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no 
         if not self.lr > 0 or not self.weight_decay >= 0 or not 0 < self.validation < 1:
             got = f"{self.lr!r}, {self.weight_decay!r}, {self.validation!r}"
             raise ValueError(f"lr, weight_decay, validation: expected > 0, >= 0 and within (0, 1) (got {got})")
+        if self.start not in ("linear", "constant", None):
+            raise ValueError(f"start: expected linear, constant or None (got {self.start!r})")
         if self.patience is not None and not (isinstance(self.patience, int) and self.patience > 0):
             raise ValueError(f"patience: expected a whole number > 0 or None (got {self.patience!r})")
 
 
 class FittedNetwork:
-    """A trained network with what features and predictions are scaled by."""
+    """A trained network with the model that it adds to and what features and predictions are scaled by."""
 
-    def __init__(self, network: nn.Module, location: tuple[Tensor, Tensor] | None, base: float, spread: float) -> None:
-        self.network, self.location, self.base, self.spread = network, location, base, spread
+    def __init__(
+        self, network: nn.Module, base: FittedLinear | None, location: tuple[Tensor, Tensor] | None, spread: float
+    ) -> None:
+        self.network, self.base, self.location, self.spread = network, base, location, spread
         self.predictions, self.epochs = torch.empty(0), 0
 
     @classmethod
-    def of(cls, fit: Fit, standardise: bool, nodes: Nodes) -> FittedNetwork:
+    def of(cls, fit: Fit, base: FittedLinear | None, nodes: Nodes) -> FittedNetwork:
         """What a fit has become."""
-        fitted = cls(fit.network, nodes.location if standardise else None, fit.base, fit.spread)
+        fitted = cls(fit.network, base, nodes.location if base is not None else None, fit.spread)
         fitted.predictions, fitted.epochs = fit.predictions, fit.epochs
         return fitted
 
     def predict(self, nodes: Nodes) -> Tensor:
         """See `Fitted`."""
-        if self.location is not None:
-            nodes = nodes.with_features((nodes.x - self.location[0]) / self.location[1])
-        return evaluated(self.network, lambda: self.base + self.spread * _output(self.network, nodes))
+        if self.base is None or self.location is None:
+            return evaluated(self.network, lambda: _output(self.network, nodes))
+        scaled = nodes.with_features((nodes.x - self.location[0]) / self.location[1])
+        return self.base.predict(nodes) + self.spread * evaluated(self.network, lambda: _output(self.network, scaled))
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values from which it can be made again."""
-        scaled = {"location": self.location, "base": self.base, "spread": self.spread}
-        return {"network": self.network.state_dict(), **scaled, "epochs": self.epochs}
+        scaled = {"location": self.location, "spread": self.spread, "epochs": self.epochs}
+        return {"network": self.network.state_dict(), **scaled}
 
 
 def _output(network: nn.Module, nodes: Nodes) -> Tensor:
@@ -171,15 +184,14 @@ class Asked(NamedTuple):
 def fit_all(asked: Sequence[Asked], nodes: Nodes) -> list[Fitted]:
     """Fit stages on the same nodes, their networks side by side; random numbers are drawn in the order given."""
     fitted: dict[int, Fitted] = {}
-    fits: dict[int, Fit] = {}
+    fits: dict[int, tuple[Fit, FittedLinear | None]] = {}
     for place, (stage, task, rows, held_out) in enumerate(asked):
         if isinstance(stage, NetworkStage):
             fits[place] = stage.prepared(task, nodes, rows, held_out)
         else:
             fitted[place] = stage.fit_task(task, nodes, rows, held_out)
-    train(list(fits.values()), _output)
-    for place, fit in fits.items():
-        fitted[place] = FittedNetwork.of(fit, asked[place].stage.standardise, nodes)  # type: ignore[attr-defined]
+    train([fit for fit, _ in fits.values()], _output)
+    fitted |= {place: FittedNetwork.of(fit, base, nodes) for place, (fit, base) in fits.items()}
     return [fitted[place] for place in range(len(asked))]
 
 

@@ -44,31 +44,35 @@ class Task:
             losses = (target - self.dose[rows] * prediction).square()
         return losses if self.weight is None else losses * self.weight[rows]
 
-    def base_and_scale(self, rows: Tensor) -> tuple[float, float]:
-        """The best constant prediction on the rows, and how far predictions may be expected to lie from it."""
+    def constant(self, rows: Tensor) -> float:
+        """The best constant prediction on the rows: sum(w d y) / sum(w d^2); of a classification its log-odds."""
+        target, weight, dose = self._double(rows)
+        if self.kind == "classification":
+            share = ((weight * target).sum() + 0.5) / (weight.sum() + 1)  # finite for one class too
+            return float(share.logit())
+        power = (weight * dose.square()).sum()
+        return float((weight * dose * target).sum() / power) if power > 0 else 0.0
+
+    def spread(self, base: Tensor, rows: Tensor) -> float:
+        """How far predictions may be expected to lie from ``base [N]``: the deviation of what it leaves on the rows."""
+        if self.kind == "classification":
+            return 1.0
+        target, weight, dose = self._double(rows)
+        left, power = (weight * (target - dose * base[rows]).square()).sum(), (weight * dose.square()).sum()
+        return (float((left / power).sqrt()) or 1.0) if power > 0 else 1.0
+
+    def _double(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         target = self.target[rows].double()
         weight = torch.ones_like(target) if self.weight is None else self.weight[rows].double()
-        total = weight.sum()
-        if self.kind == "classification":
-            share = ((weight * target).sum() + 0.5) / (total + 1)  # finite for one class too
-            return float(share.logit()), 1.0
-        dose = torch.ones_like(target) if self.dose is None else self.dose[rows].double()
-        power = (weight * dose.square()).sum()
-        if power <= 0:
-            return 0.0, 1.0
-        base = (weight * dose * target).sum() / power
-        left = (weight * (target - dose * base).square()).sum()
-        return float(base), float((left / power).sqrt()) or 1.0
+        return target, weight, torch.ones_like(target) if self.dose is None else self.dose[rows].double()
 
     def as_regression(self, rows: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Targets and weights of the rows in float64 whose weighted squared loss is this one.
 
         The R-loss of f is that of a regression of y / d with weights w d^2.
         """
-        target = self.target[rows].double()
-        weight = torch.ones_like(target) if self.weight is None else self.weight[rows].double()
+        target, weight, dose = self._double(rows)
         if self.dose is not None:
-            dose = self.dose[rows].double()
             target = torch.where(dose == 0, 0.0, target / torch.where(dose == 0, 1.0, dose))
             weight = weight * dose.square()
         return target.cpu().numpy(), weight.cpu().numpy()

@@ -29,7 +29,7 @@ class Budget:
 
 @dataclass(eq=False)
 class Fit:
-    """A network to be trained; predictions are ``base + spread * network``.
+    """A network to be trained; predictions are ``base + spread * network``, what it adds to a simpler model.
 
     Attributes:
         network: Gets the weights of the best epoch.
@@ -38,7 +38,7 @@ class Fit:
         rows: Nodes whose loss is lowered.
         held_out: Nodes whose loss chooses the epoch, None for the last one.
         budget: Epochs and steps.
-        base: See above.
+        base: ``[N]``, see above.
         spread: See above; losses are divided by its square, so that steps and decay mean the same for all targets.
         predictions: ``[N]`` with the final weights.
         epochs: Steps that made these.
@@ -50,7 +50,7 @@ class Fit:
     rows: Tensor
     held_out: Tensor | None
     budget: Budget
-    base: float
+    base: Tensor
     spread: float
     predictions: Tensor = field(default_factory=lambda: torch.empty(0))
     epochs: int = 0
@@ -91,9 +91,8 @@ def _train_together(fits: Sequence[Fit]) -> None:
     stack = Stack([fit.network for fit in fits], nodes)  # type: ignore[misc]
     weights = list(stack.weights.values())
     optimizer = torch.optim.AdamW(weights, lr=budget.lr, weight_decay=budget.weight_decay, fused=True)
-    base, spread = (
-        nodes.x.new_tensor([getattr(fit, name) for fit in fits]).unsqueeze(1) for name in ("base", "spread")
-    )
+    base = torch.stack([fit.base for fit in fits])  # [K, N]
+    spread = nodes.x.new_tensor([fit.spread for fit in fits]).unsqueeze(1)
     losses = _losses(fits)  # [K, N] -> [K, N]
     seen = torch.stack([_share(fit, fit.rows) for fit in fits])  # [K, N], its sum over a row is 1
     stop = None if fits[0].held_out is None else torch.stack([_share(fit, fit.held_out) for fit in fits])

@@ -68,7 +68,7 @@ def test_training_side_by_side_is_a_plain_loop_over_the_networks(kind: str, task
     }
     task = tasks[task_kind]
     parts = [torch.arange(0, 40), torch.arange(20, 60)]
-    stage = NetworkStage(kind, epochs=12, lr=0.01, weight_decay=0.0, patience=None, standardise=False)
+    stage = NetworkStage(kind, epochs=12, lr=0.01, weight_decay=0.0, patience=None, start=None)
     torch.manual_seed(5)
     fits = fit_all([Asked(stage, task, rows) for rows in parts], graph)
     torch.manual_seed(5)
@@ -101,7 +101,7 @@ def test_held_out_nodes_end_the_training_and_choose_the_epoch(network: object) -
     signal = graph.gcn(graph.x)[:, 0]
     noisy = signal + 2 * torch.randn(300)
     rows, held_out = torch.arange(200), torch.arange(200, 300)
-    stage = NetworkStage(network, epochs=400, lr=0.05, patience=20, weight_decay=0.0)  # type: ignore[arg-type]
+    stage = NetworkStage(network, epochs=400, lr=0.05, patience=20, weight_decay=0.0, start="constant")  # type: ignore[arg-type]
     fitted = stage.fit_task(Task("regression", noisy), graph, rows, held_out)
     assert fitted.epochs < 300
     error = (fitted.predictions - noisy)[held_out].square().mean()
@@ -117,7 +117,7 @@ def test_the_networks_of_a_stack_stop_each_at_its_own_epoch() -> None:
     graph = nodes(200)
     easy = graph.x[:, 0] * 3
     tasks = [Task("regression", easy), Task("regression", torch.randn(200))]
-    stage = NetworkStage("mlp", epochs=200, lr=0.01, patience=10)
+    stage = NetworkStage("mlp", epochs=200, lr=0.01, patience=10, start="constant")
     rows, held_out = torch.arange(100), torch.arange(100, 200)
     together = fit_all([Asked(stage, task, rows, held_out) for task in tasks], graph)
     epochs = [fitted.epochs for fitted in together]  # type: ignore[attr-defined]
@@ -161,6 +161,6 @@ class Wide(nn.Module):
 
 def test_training_that_diverges_says_so() -> None:
     graph = nodes()
-    stage = NetworkStage("mlp", lr=1e30, epochs=20, patience=None, standardise=False)
+    stage = NetworkStage("mlp", lr=1e30, epochs=20, patience=None, start=None)
     with pytest.raises(FloatingPointError, match="expected a finite loss: lower lr"):
         stage.fit_task(Task("regression", torch.randn(60)), graph, torch.arange(60))

@@ -262,7 +262,7 @@ def test_permuted_nodes_have_permuted_effects(data: CausalData) -> None:
     folds = [(np.arange(150), np.arange(150, 300)), (np.arange(150, 300), np.arange(150))]
     moved = [tuple(place.numpy()[part] for part in pair) for pair in folds]
     # a best epoch may turn on a rounding, and so may the first steps of Adam from weights of 0
-    steady = clone(FAST).set_params(patience=None, standardise=False, epochs=10)
+    steady = clone(FAST).set_params(patience=None, start=None, epochs=10)
     learner = GraphRLearner(steady, steady, steady, folds, random_state=0).fit(data)
     effect = learner.effect(data)
     edge_index = place[data.edge_index]
