@@ -25,7 +25,7 @@ import torch
 import gnnkit.causal
 import gnnkit.kernels
 from gnnkit.causal import Study, run_seed
-from gnnkit.causal._r_learner import published_stage
+from gnnkit.causal._published import published_stage
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from _r_learner_peer import CELLS, authors_seed

@@ -75,7 +75,7 @@ def over_folds(
             fit, held_out = fit[rows[fit]], held_out[rows[held_out]]
         asked.append(Asked(stage, task, fit, held_out if stop_by_fold and len(held_out) else None))
     models = fit_all(asked, nodes)
-    return _held_out(models, folds, task.target), models
+    return by_fold(models, folds, task.target), models
 
 
 def nuisances(
@@ -87,11 +87,11 @@ def nuisances(
     # of a fold the outcome before the propensity, the order of the published code
     asked = [Asked(*pair, fold.fit) for fold in folds for pair in ((outcome, expected), (propensity, given))]
     models = fit_all(asked, data.nodes)
-    m, e = (_held_out(models[first::2], folds, data.outcome) for first in (0, 1))
+    m, e = (by_fold(models[first::2], folds, data.outcome) for first in (0, 1))
     return m, e.sigmoid() if treatment == "binary" else e
 
 
-def _held_out(models: list[Fitted], folds: list[Fold], like: Tensor) -> Tensor:
+def by_fold(models: list[Fitted], folds: list[Fold], like: Tensor) -> Tensor:
     """``[N]``: each node's prediction by the fit that did not see it."""
     predictions = torch.empty_like(like)
     for model, fold in zip(models, folds, strict=True):

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, clone, is_classifier
-from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, Ridge, RidgeCV
 from torch import Tensor
 
 from gnnkit.causal._nodes import Nodes, location
 from gnnkit.causal._task import Task
 
-RIDGES = np.logspace(-2, 5, 15)
+_RIDGES = np.logspace(-2, 5, 15)
+_STRENGTHS, _LOGISTIC_FOLDS = np.logspace(-4, 1, 6), 3  # of the logistic regression, one over the ridge
 
 
 class ConstantStage(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -93,11 +94,21 @@ class LinearStage(BaseEstimator):  # type: ignore[misc]
     def _solved(self, task: Task, z: np.ndarray, rows: Tensor) -> tuple[np.ndarray, float]:
         target, weight = task.as_regression(rows)
         if task.kind == "classification":
-            strength = 1.0 if self.ridge is None else self.ridge
-            model = LogisticRegression(C=1 / max(strength, 1e-12), max_iter=1000).fit(z, target, weight)
+            if self.ridge is None and min(np.bincount(target.astype(np.int64), minlength=2)) >= _LOGISTIC_FOLDS:
+                model: Any = LogisticRegressionCV(
+                    Cs=_STRENGTHS,
+                    cv=_LOGISTIC_FOLDS,
+                    scoring="neg_log_loss",
+                    max_iter=1000,
+                    l1_ratios=(0,),
+                    use_legacy_attributes=False,
+                )
+            else:
+                model = LogisticRegression(C=1 / max(self.ridge or 1.0, 1e-12), max_iter=1000)
+            model.fit(z, target, weight)
             return model.coef_[0], float(model.intercept_[0])
         if self.ridge is None:
-            model = RidgeCV(RIDGES).fit(z, target, weight)
+            model = RidgeCV(_RIDGES).fit(z, target, weight)
             return model.coef_, float(model.intercept_)
         if task.dose is None:
             model = Ridge(self.ridge).fit(z, target, weight)

@@ -12,11 +12,13 @@ from torch import Tensor
 
 from gnnkit.causal._average import AverageEffect, Overlap, average, corrections, overlap, quantile, ratio
 from gnnkit.causal._exposure import check_exposure, expected_exposure, exposure_of
-from gnnkit.causal._folds import folds_of, mean_prediction, nuisances, over_folds
+from gnnkit.causal._folds import Fold, by_fold, folds_of, mean_prediction, nuisances, over_folds
 from gnnkit.causal._learner import GraphLearner, as_given, probability
+from gnnkit.causal._linear_stages import KnownStage
 from gnnkit.causal._nodes import Nodes
 from gnnkit.causal._observed import Observed
-from gnnkit.causal._stages import Asked, NetworkStage, fit_all, make_stage
+from gnnkit.causal._published import published_stage
+from gnnkit.causal._stages import Asked, Stage, fit_all, make_stage
 from gnnkit.causal._task import Task
 
 
@@ -37,7 +39,7 @@ class GraphRLearner(GraphLearner):
     fold, so there is an effect of every node from a fit that did not see it. `GraphRLearner.published` has the
     published form.
 
-    Cost: ``3 n_folds`` fits, each ``epochs`` passes over the graph.
+    Cost: ``5 n_folds`` fits, each at most ``epochs`` passes over the graph; two of five serve the average effect alone.
 
     Args:
         outcome: What models m: ``"gcn"``, ``"sage"``, ``"gat"``, ``"sign"``, ``"mlp"``, ``"linear"``,
@@ -132,11 +134,12 @@ class GraphRLearner(GraphLearner):
         return cls(nuisance, nuisance, final, folds, **options)
 
     def average_effect(self, level: float = 0.95, target: str = "sample") -> AverageEffect:
-        """The mean effect of a node's own treatment, with a confidence interval.
+        r"""The mean effect of a node's own treatment, with a confidence interval.
 
-        The mean of held-out effects, each corrected by what outcome and effect leave unexplained over the chance of the
-        node's treatment (the augmented inverse-propensity score), so that errors of effect and nuisances cancel to
-        first order.
+        The mean of augmented inverse-propensity scores, :math:`\hat\mu_1 - \hat\mu_0 + (T - \hat e) / (\hat e (1 -
+        \hat e)) \, (Y - \hat\mu_T)`, with held-out models of each arm's outcomes, of the kind of ``outcome``: errors of
+        the nuisances cancel to first order. A dose, or a known outcome, has :math:`\hat m + (T - \hat e) \hat\tau` in
+        place of :math:`\hat\mu_T`.
 
         Args:
             level: Of the interval.
@@ -145,12 +148,12 @@ class GraphRLearner(GraphLearner):
                 the effects.
         """
         check_is_fitted(self, "models_")
-        return average(self._effects()[self.kept_], self.corrections_[self.kept_], level, target)
+        return average(self.plain_effect_[self.kept_], self.corrections_[self.kept_], level, target)
 
     def scores(self) -> Tensor:
-        """``[N]``: effects with corrections, whose mean over any group of nodes estimates the group's effect."""
+        """``[N]``: doubly robust scores, whose mean over any group of nodes estimates the group's mean effect."""
         check_is_fitted(self, "models_")
-        return self._effects() + self.corrections_
+        return self.plain_effect_ + self.corrections_
 
     def spillover_effect(self, level: float = 0.95) -> AverageEffect:
         """What one unit of exposure to treated neighbours adds to a node's outcome.
@@ -199,11 +202,29 @@ class GraphRLearner(GraphLearner):
             self.held_out_effect_, self.models_ = over_folds(effect, task, data.nodes, folds, stop_by_fold=True)
         else:
             self.models_ = [effect.fit_task(task, data.nodes, rows)]
-        residual = task.target - self.treatment_residual_ * self._effects()
-        self.corrections_ = corrections(data.treatment, self.propensity_, residual, self.treatment)
+        self._keep_scores(data, task, outcome, folds)
         weights = torch.empty(self.n_bootstrap, len(data.nodes)).exponential_().to(task.target.device)
         again = [Asked(effect, task.weighted(weight), rows) for weight in weights]
         self.bootstrap_models_ = fit_all(again, data.nodes)
+
+    def _keep_scores(self, data: Observed, task: Task, outcome: Stage, folds: list[Fold]) -> None:
+        """Held-out effects whose mean is corrected, by a model of each arm, and what they leave unexplained.
+
+        What an arm leaves of its outcomes is less than m leaves of both, and the average is the more certain. A dose
+        has no arms, and of a known m none are known: there they are those that m and the effect imply.
+        """
+        self.plain_effect_ = self._effects()
+        residual = task.target - self.treatment_residual_ * self.plain_effect_
+        if self.treatment == "binary" and not isinstance(outcome, KnownStage):
+            response = data.outcome - self.outcome_residual_ + task.target  # without spillover
+            arms = [fold.fit[data.treatment[fold.fit] == arm] for arm in (0, 1) for fold in folds]
+            models = fit_all([Asked(outcome, Task("regression", response), rows) for rows in arms], data.nodes)
+            untreated, treated = (
+                by_fold(models[first : first + len(folds)], folds, response) for first in (0, len(folds))
+            )
+            self.plain_effect_ = treated - untreated
+            residual = response - torch.where(data.treatment == 1, treated, untreated)
+        self.corrections_ = corrections(data.treatment, self.propensity_, residual, self.treatment)
 
     def _keep_nuisances(self, data: Observed, m: Tensor, e: Tensor) -> None:
         self.kept_ = torch.ones_like(e, dtype=torch.bool)
@@ -246,10 +267,3 @@ class GraphRLearner(GraphLearner):
             raise ValueError(f"n_bootstrap: expected 0 or a whole number >= 2 (got {self.n_bootstrap!r})")
         if self.treatment == "continuous" and self.exposure is not None:
             raise ValueError("exposure: expected treatments in {0, 1} (got treatment='continuous')")
-
-
-def published_stage(name: str, epochs: int) -> Any:
-    """A stage as the paper's code trains it; ``"linear-no-intercept"`` is not trained."""
-    if name == "linear-no-intercept":
-        return name
-    return NetworkStage(name, epochs=epochs, lr=1e-3, weight_decay=0.0, patience=None, start=None)

@@ -17,7 +17,8 @@ from gnnkit.causal._meta_learners import GraphDRLearner, GraphSLearner, GraphTLe
 from gnnkit.causal._observed import Observed, observed
 from gnnkit.causal._paper import draw_paper
 from gnnkit.causal._peers import PEERS, peer_effect
-from gnnkit.causal._r_learner import GraphRLearner, published_stage
+from gnnkit.causal._published import published_stage
+from gnnkit.causal._r_learner import GraphRLearner
 from gnnkit.causal._random import seeded
 from gnnkit.causal._simulate import simulate
 from gnnkit.causal._stages import Asked, Stage, fit_all, make_stage
