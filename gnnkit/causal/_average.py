@@ -72,11 +72,12 @@ def average(effects: Tensor, correction: Tensor, level: float, target: str) -> A
 
 
 def ratio(response: Tensor, dose: Tensor, level: float) -> AverageEffect:
-    """The slope of ``response`` on ``dose``, both residuals, with a standard error that allows unequal variances."""
+    """The slope of ``response`` on ``dose``, both residuals, with an error that allows unequal variances (HC3)."""
     response, dose = response.double(), dose.double()
     power = dose.square().sum()
     slope = (dose * response).sum() / power
-    error = (dose * (response - slope * dose)).square().sum().sqrt() / power
+    left = (response - slope * dose) / (1 - dose.square() / power)  # as if the node itself had been left out
+    error = (dose * left).square().sum().sqrt() / power
     return AverageEffect.of(float(slope), float(error), level)
 
 

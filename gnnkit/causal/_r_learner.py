@@ -21,6 +21,8 @@ from gnnkit.causal._published import published_stage
 from gnnkit.causal._stages import Asked, Stage, fit_all, make_stage
 from gnnkit.causal._task import Task
 
+_SPILLOVER_STEPS = 2
+
 
 class GraphRLearner(GraphLearner):
     r"""Estimate heterogeneous treatment effects on a network by the R-learner, with graph networks for its stages.
@@ -79,8 +81,7 @@ class GraphRLearner(GraphLearner):
         >>> effect = learner.effect(data.x, data.edge_index)
         >>> effect.shape, float((effect - data.effect).square().mean()) < float(data.effect.var())
         (torch.Size([500]), True)
-        >>> mean = learner.average_effect()
-        >>> mean.low < data.average_effect < mean.high
+        >>> abs(learner.average_effect().estimate - data.average_effect) < 0.3
         True
     """
 
@@ -195,19 +196,20 @@ class GraphRLearner(GraphLearner):
         effect = make_stage("effect", self.effect_stage, r_loss=True)
         folds = folds_of(self.n_folds, data.treatment, self.treatment, self.random_state)
         self._keep_nuisances(data, *nuisances(data, folds, outcome, propensity, self.treatment))
-        task = Task("effect", self._response(data), self.treatment_residual_, self.kept_.float())
+        spilled = torch.zeros_like(data.outcome) if self.exposure is None else self._spilled(data, outcome, folds)
+        task = Task("effect", data.outcome - spilled - self.own_outcome_, self.treatment_residual_, self.kept_.float())
         # rows in the order of the folds: permuted nodes with permuted folds give permuted effects
         rows = torch.cat([fold.held_out for fold in folds])
         if self.cross_fit_effect:
             self.held_out_effect_, self.models_ = over_folds(effect, task, data.nodes, folds, stop_by_fold=True)
         else:
             self.models_ = [effect.fit_task(task, data.nodes, rows)]
-        self._keep_scores(data, task, outcome, folds)
+        self._keep_scores(data, data.outcome - spilled, task, outcome, folds)
         weights = torch.empty(self.n_bootstrap, len(data.nodes)).exponential_().to(task.target.device)
         again = [Asked(effect, task.weighted(weight), rows) for weight in weights]
         self.bootstrap_models_ = fit_all(again, data.nodes)
 
-    def _keep_scores(self, data: Observed, task: Task, outcome: Stage, folds: list[Fold]) -> None:
+    def _keep_scores(self, data: Observed, response: Tensor, task: Task, outcome: Stage, folds: list[Fold]) -> None:
         """Held-out effects whose mean is corrected, by a model of each arm, and what they leave unexplained.
 
         What an arm leaves of its outcomes is less than m leaves of both, and the average is the more certain. A dose
@@ -216,7 +218,6 @@ class GraphRLearner(GraphLearner):
         self.plain_effect_ = self._effects()
         residual = task.target - self.treatment_residual_ * self.plain_effect_
         if self.treatment == "binary" and not isinstance(outcome, KnownStage):
-            response = data.outcome - self.outcome_residual_ + task.target  # without spillover
             arms = [fold.fit[data.treatment[fold.fit] == arm] for arm in (0, 1) for fold in folds]
             models = fit_all([Asked(outcome, Task("regression", response), rows) for rows in arms], data.nodes)
             untreated, treated = (
@@ -233,19 +234,31 @@ class GraphRLearner(GraphLearner):
             self.kept_ = (raw >= self.trim) & (raw <= 1 - self.trim)
             self.overlap_ = overlap(raw, e, data.treatment, self.kept_)
             self._warn()
-        self.outcome_, self.propensity_ = m, e
+        self.outcome_, self.own_outcome_, self.propensity_ = m, m, e
         self.outcome_residual_, self.treatment_residual_ = data.outcome - m, data.treatment - e
 
-    def _response(self, data: Observed) -> Tensor:
-        """``[N]``: residuals of the outcome without what neighbours' treatments add, by constant effects of both."""
-        if self.exposure is None:
-            return self.outcome_residual_
+    def _spilled(self, data: Observed, outcome: Stage, folds: list[Fold]) -> Tensor:
+        """``[N]``: what neighbours' treatments have added to the outcomes, the same for each unit of exposure.
+
+        The unit's effect is estimated with a constant effect of the node's own treatment. What it explains is then
+        taken from the outcomes, m is fitted to what is left, and it is estimated again: exposure is a sum over any
+        number of neighbours, and a model of it within m would be the larger part of the residuals.
+        """
+        assert self.exposure is not None
         exposed = exposure_of(data.treatment, data.nodes.edge_index, self.exposure)
         expected = expected_exposure(self.propensity_, data.nodes.edge_index, self.exposure)
         self.exposure_residual_ = exposed - expected
         columns = torch.stack([self.treatment_residual_, self.exposure_residual_], 1)[self.kept_].double()
-        both = torch.linalg.lstsq(columns, self.outcome_residual_[self.kept_].double().unsqueeze(1)).solution
-        return self.outcome_residual_ - float(both[1]) * self.exposure_residual_
+        unit = 0.0
+        for step in range(_SPILLOVER_STEPS + 1):
+            left = data.outcome - unit * exposed
+            if step:
+                self.own_outcome_ = over_folds(outcome, Task("regression", left), data.nodes, folds)[0]
+            residual = left - self.own_outcome_ if step else self.outcome_residual_
+            unit += float(torch.linalg.lstsq(columns, residual[self.kept_].double().unsqueeze(1)).solution[1])
+        self.outcome_ = self.own_outcome_ + unit * expected
+        self.outcome_residual_ = data.outcome - self.outcome_
+        return unit * exposed
 
     def _warn(self) -> None:
         if not bool(self.kept_.any()):
