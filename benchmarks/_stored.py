@@ -17,11 +17,12 @@ Row = dict[str, Any]
 
 
 def source_of(*packages: ModuleType) -> str:
-    """A digest of the packages' source: what else changes makes no number of a run that uses these alone."""
+    """A digest of the source of packages and modules, for runs that use these alone."""
     total = hashlib.sha256()
     for package in packages:
         assert package.__file__ is not None
-        for path in sorted(Path(package.__file__).parent.rglob("*.py")):
+        own = Path(package.__file__)
+        for path in sorted(own.parent.rglob("*.py")) if own.name == "__init__.py" else [own]:
             total.update(path.name.encode() + path.read_bytes())
     return total.hexdigest()
 

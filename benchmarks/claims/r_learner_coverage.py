@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from scipy.stats import binomtest
 
+import gnnkit.adjacency
 import gnnkit.causal
 import gnnkit.kernels
 from gnnkit.causal import CausalData, GraphRLearner, simulate
@@ -31,8 +32,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from _rows import Claim, show, write
 from _stored import finish, source_of
 
-SOURCE = source_of(gnnkit.causal, gnnkit.kernels)
-SIMULATIONS, NODES, FIRST, NOISE, LONGEST, LEVEL = 400, 2000, 3000, 0.5, 1.3, 0.95
+SOURCE = source_of(gnnkit.causal, gnnkit.kernels, gnnkit.adjacency)
+SIMULATIONS, NODES, FIRST, NOISE, LONGEST, LEVEL = 400, 2000, 13000, 0.5, 1.3, 0.95
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ import torch
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+import gnnkit.adjacency
 import gnnkit.causal
 import gnnkit.kernels
 from gnnkit.bench._plots import STYLE, svg_of
@@ -35,7 +36,7 @@ from _r_learner_peer import CELLS, authors_seed
 from _rows import ROOT, Claim, show, write
 from _stored import finish, source_of
 
-SOURCE = source_of(gnnkit.causal, gnnkit.kernels)
+SOURCE = source_of(gnnkit.causal, gnnkit.kernels, gnnkit.adjacency)
 
 WITH = ("mlp + linear", "gcn + linear", "mlp + constant", "gcn + constant")
 # configuration -> seeds of the figures, then mean and population deviation of each of CELLS and WITH

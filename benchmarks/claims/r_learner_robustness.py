@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+import gnnkit.adjacency
 import gnnkit.causal
 import gnnkit.kernels
 from gnnkit.causal import (
@@ -36,8 +37,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from _rows import Claim, show, write
 from _stored import finish, source_of
 
-SOURCE = source_of(gnnkit.causal, gnnkit.kernels)
-NETWORKS, NODES, FIRST, NOISE = 20, 2000, 7000, 0.5
+SOURCE = source_of(gnnkit.causal, gnnkit.kernels, gnnkit.adjacency)
+NETWORKS, NODES, FIRST, NOISE = 20, 2000, 17000, 0.5
 STEPS = (3, 10, 30, 100, 300)
 LEARNERS = ("r-learner", "dr-learner", "t-learner", "s-learner", "r-learner, degraded effect")
 

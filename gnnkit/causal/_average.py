@@ -75,6 +75,8 @@ def ratio(response: Tensor, dose: Tensor, level: float) -> AverageEffect:
     """The slope of ``response`` on ``dose``, both residuals, with an error that allows unequal variances (HC3)."""
     response, dose = response.double(), dose.double()
     power = dose.square().sum()
+    if not power > 0:
+        raise ValueError("expected nodes with neighbours, some of them treated, to estimate spillover from (got none)")
     slope = (dose * response).sum() / power
     left = (response - slope * dose) / (1 - dose.square() / power)  # as if the node itself had been left out
     error = (dose * left).square().sum().sqrt() / power
@@ -88,7 +90,7 @@ class Overlap:
     Attributes:
         least: Smallest estimated propensity, before clipping.
         most: Largest.
-        clipped: Share of the nodes whose propensity was clipped.
+        clipped: Share of the nodes whose propensity was clipped, without those that are left out.
         trimmed: Share of the nodes that are left out of the effect.
         effective: Effective share of the nodes under inverse-propensity weights, Kish's (sum w)^2 / (N sum w^2).
     """
@@ -110,5 +112,5 @@ def overlap(raw: Tensor, clipped: Tensor, treatment: Tensor, kept: Tensor) -> Ov
     """Describe propensities before and after clipping."""
     weight = torch.where(treatment == 1, 1 / clipped, 1 / (1 - clipped)).double()
     effective = float(weight.sum().square() / (len(weight) * weight.square().sum()))
-    moved = float((raw != clipped).double().mean())
+    moved = float(((raw != clipped) & kept).double().mean())
     return Overlap(float(raw.min()), float(raw.max()), moved, 1 - float(kept.double().mean()), effective)

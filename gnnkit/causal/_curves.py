@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import rankdata
 
 from gnnkit.causal._average import AverageEffect
 
@@ -68,11 +69,12 @@ def uplift_curve(effect: Any, scores: Any, level: float = 0.95) -> UpliftCurve:
     """
     tau, s = _columns(effect, scores)
     number = len(tau)
-    order = np.argsort(-tau, kind="stable")
-    gain = np.concatenate([[0.0], np.cumsum(s[order])]) / number
-    # the area is a mean of scores, each with the weight of its rank: (1 - 2 rank) / 2 from the first to the last
-    weight = np.empty(number)
-    weight[order] = 0.5 - (np.arange(number) + 0.5) / number
+    # nodes of the same effect have no order: each counts with their mean score
+    _, group, sizes = np.unique(-tau, return_inverse=True, return_counts=True)
+    even = (np.bincount(group, s) / sizes)[group]
+    gain = np.concatenate([[0.0], np.cumsum(even[np.argsort(-tau, kind="stable")])]) / number
+    # the area is a mean of scores, each with the weight of its rank, 1/2 for the first to -1/2 for the last
+    weight = 0.5 - (rankdata(-tau) - 0.5) / number
     parts = weight * s
     area = AverageEffect.of(float(parts.mean()), float((weight * (s - s.mean())).std(ddof=1) / np.sqrt(number)), level)
     return UpliftCurve(np.linspace(0, 1, number + 1), gain, area)

@@ -25,13 +25,13 @@ class Fold(NamedTuple):
 def folds_of(n_folds: Any, treatment: Tensor, kind: str, random_state: int | None) -> list[Fold]:
     """Folds of all nodes: a number of them, drawn with equal shares of treated nodes, or a splitter of scikit-learn."""
     number, rows = len(treatment), treatment.cpu().numpy()
-    if isinstance(n_folds, int) and not isinstance(n_folds, bool):
+    if isinstance(n_folds, int | np.integer) and not isinstance(n_folds, bool):
         arms = np.unique(rows, return_counts=True)[1] if kind == "binary" else [number]
         if not 2 <= n_folds <= min(arms):
             smallest = "nodes of the rarer treatment" if kind == "binary" else "nodes"
             raise ValueError(f"n_folds: expected 2 to {min(arms)}, the number of {smallest} (got {n_folds})")
         splitter: Any = StratifiedKFold if kind == "binary" else KFold
-        splitter = splitter(n_folds, shuffle=True, random_state=random_state)
+        splitter = splitter(int(n_folds), shuffle=True, random_state=random_state)
     elif isinstance(n_folds, bool) or n_folds is None:
         raise ValueError(f"n_folds: expected a whole number >= 2 or a splitter of scikit-learn (got {n_folds!r})")
     else:
@@ -42,8 +42,10 @@ def folds_of(n_folds: Any, treatment: Tensor, kind: str, random_state: int | Non
     if len(seen) != number or len(seen.unique()) != number:  # type: ignore[no-untyped-call]
         raise ValueError(f"n_folds: expected every node to be held out once (got {len(seen)} for {number} nodes)")
     for fold in folds:
-        if bool((treatment[fold.fit] == treatment[fold.fit][0]).all()):
-            raise ValueError("n_folds: expected both treatments among the nodes of every fit (got one alone)")
+        if kind == "binary" and not 2 <= int(treatment[fold.fit].sum()) <= len(fold.fit) - 2:
+            treated = int(treatment[fold.fit].sum())
+            got = f"{treated} treated and {len(fold.fit) - treated} others"
+            raise ValueError(f"n_folds: expected two nodes of each treatment in every fit (got {got})")
     return folds
 
 
@@ -54,7 +56,6 @@ def over_folds(
     folds: list[Fold],
     *,
     rows: Tensor | None = None,
-    stop_by_fold: bool = False,
 ) -> tuple[Tensor, list[Fitted]]:
     """Fit a stage once a fold.
 
@@ -64,16 +65,14 @@ def over_folds(
         nodes: Of the whole graph: features of held-out nodes are seen, their targets are not.
         folds: From `folds_of`.
         rows: ``[N]`` bool, which nodes have a target; None for all.
-        stop_by_fold: Let the held-out nodes end the training; a nuisance may not, an effect may.
 
     Returns:
         ``[N]``, each node's prediction by the fit that did not see it, and the fits.
     """
     asked = []
-    for fit, held_out in folds:
-        if rows is not None:
-            fit, held_out = fit[rows[fit]], held_out[rows[held_out]]
-        asked.append(Asked(stage, task, fit, held_out if stop_by_fold and len(held_out) else None))
+    for fold in folds:
+        fit = fold.fit if rows is None else fold.fit[rows[fold.fit]]
+        asked.append(Asked(stage, task, fit))  # a network's training ends by nodes of `fit` that it sets aside
     models = fit_all(asked, nodes)
     return by_fold(models, folds, task.target), models
 

@@ -15,6 +15,7 @@ from gnnkit.causal._nodes import Nodes
 from gnnkit.causal._observed import nodes_of, observed
 from gnnkit.causal._random import seeded
 from gnnkit.causal._saved import read, write
+from gnnkit.causal._stages import Fitted
 
 
 class GraphLearner(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -23,6 +24,7 @@ class GraphLearner(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no 
     random_state: int | None
     effect_stage: Any
     n_features_in_: int
+    models_: list[Fitted]
 
     def __setattr__(self, name: str, value: Any) -> None:
         # scikit-learn keeps a parameter in the attribute of its name, and the name `effect` is the method's
@@ -53,9 +55,11 @@ class GraphLearner(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no 
                 folds.
         """
         data = observed(X, T, Y, edge_index, getattr(self, "treatment", "binary"))
-        self.n_features_in_ = data.nodes.x.shape[1]
+        for name in [name for name in vars(self) if name.endswith("_")]:
+            delattr(self, name)  # of an earlier fit
         with self._drawing():
             self._fit(data)
+        self.n_features_in_ = data.nodes.x.shape[1]
         return self
 
     def effect(self, X: Any, edge_index: Any = None) -> Any:
@@ -68,7 +72,7 @@ class GraphLearner(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no 
         Raises:
             ValueError: Not what ``fit`` would take, or another number of features.
         """
-        return as_given(self._effect(self._nodes(X, edge_index)), X)
+        return as_given(self._effect(self._nodes(X, edge_index)), X)  # on the device of the fit
 
     def save(self, path: str | Path) -> None:
         """Write parameters and what was fitted to a file that `load` reads without running any code from it.
@@ -94,7 +98,7 @@ class GraphLearner(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no 
 
     def _nodes(self, x: Any, edge_index: Any) -> Nodes:
         check_is_fitted(self, "n_features_in_")
-        nodes = nodes_of(x, edge_index)
+        nodes = nodes_of(x, edge_index).to(self.models_[0].predictions.device)
         if nodes.x.shape[1] != self.n_features_in_:
             raise ValueError(f"X: expected {self.n_features_in_} features, as in fit (got {nodes.x.shape[1]})")
         return nodes

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, clone, is_classifier
-from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, Ridge, RidgeCV
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
+from sklearn.model_selection import GridSearchCV
+from sklearn.utils.validation import has_fit_parameter
 from torch import Tensor
 
 from gnnkit.causal._nodes import Nodes, location
@@ -52,9 +54,9 @@ class KnownStage(BaseEstimator):  # type: ignore[misc]
 class FittedKnown:
     """Known values of the nodes."""
 
-    def __init__(self, values: Tensor, nodes: Nodes) -> None:
+    def __init__(self, values: Tensor, nodes: Nodes | None) -> None:
         self.values = values
-        self.predictions = self.predict(nodes)
+        self.predictions = torch.empty(0) if nodes is None else self.predict(nodes)
 
     def predict(self, nodes: Nodes) -> Tensor:
         """See `Fitted`."""
@@ -68,7 +70,7 @@ class LinearStage(BaseEstimator):  # type: ignore[misc]
 
     Args:
         hops: 0 for the features alone; k for features, features propagated 1 to k times with GCN's weights, log degree.
-        ridge: The penalty on squared weights of the raw features, that of the constant among them; None for
+        ridge: The penalty on squared weights of the raw features, of an effect that of the constant too; None for
             standardised features, a constant without penalty, and the penalty with the least leave-one-out loss.
         intercept: False for an effect without a constant: the outcome residual has the intercept in its place, which
             is then added to the effect. It is what the Graph R-Learner's public code does, and why its linear stages
@@ -94,18 +96,16 @@ class LinearStage(BaseEstimator):  # type: ignore[misc]
     def _solved(self, task: Task, z: np.ndarray, rows: Tensor) -> tuple[np.ndarray, float]:
         target, weight = task.as_regression(rows)
         if task.kind == "classification":
-            if self.ridge is None and min(np.bincount(target.astype(np.int64), minlength=2)) >= _LOGISTIC_FOLDS:
-                model: Any = LogisticRegressionCV(
-                    Cs=_STRENGTHS,
-                    cv=_LOGISTIC_FOLDS,
-                    scoring="neg_log_loss",
-                    max_iter=1000,
-                    l1_ratios=(0,),
-                    use_legacy_attributes=False,
-                )
+            rarer = min(np.bincount(target.astype(np.int64), minlength=2))
+            if not rarer:
+                return np.zeros(z.shape[1]), task.constant(rows)
+            model: Any = LogisticRegression(C=1 / max(1.0 if self.ridge is None else self.ridge, 1e-12), max_iter=1000)
+            if self.ridge is None and rarer >= _LOGISTIC_FOLDS:
+                grid = {"C": _STRENGTHS}
+                model = GridSearchCV(model, grid, cv=_LOGISTIC_FOLDS, scoring="neg_log_loss")
+                model = model.fit(z, target, sample_weight=weight).best_estimator_
             else:
-                model = LogisticRegression(C=1 / max(self.ridge or 1.0, 1e-12), max_iter=1000)
-            model.fit(z, target, weight)
+                model.fit(z, target, weight)
             return model.coef_[0], float(model.intercept_[0])
         if self.ridge is None:
             model = RidgeCV(_RIDGES).fit(z, target, weight)
@@ -161,7 +161,8 @@ class FittedLinear:
 
 
 class EstimatorStage(BaseEstimator):  # type: ignore[misc]
-    """An estimator of scikit-learn on features, or on those of the neighbourhood too; it must take sample weights.
+    """An estimator of scikit-learn on features, or on those of the neighbourhood too; for the R-loss it has to take
+    sample weights.
 
     Args:
         estimator: A regressor, or for a treatment in {0, 1} a classifier; cloned for every fit.
@@ -178,7 +179,15 @@ class EstimatorStage(BaseEstimator):  # type: ignore[misc]
         if task.kind == "classification" and is_classifier(self.estimator):
             target = target.astype(np.int64)
         z = nodes.hops(self.hops)[rows].cpu().numpy()
-        return FittedEstimator(clone(self.estimator).fit(z, target, sample_weight=weight), task.kind, self.hops, nodes)
+        made = clone(self.estimator)
+        if bool((weight == 1).all()):
+            made.fit(z, target)
+        elif has_fit_parameter(made, "sample_weight"):
+            made.fit(z, target, sample_weight=weight)
+        else:
+            name = type(made).__name__
+            raise ValueError(f"estimator: expected one whose fit takes sample_weight, for the R-loss (got {name})")
+        return FittedEstimator(made, task.kind, self.hops, nodes)
 
 
 class FittedEstimator:

@@ -186,7 +186,7 @@ class GraphDRLearner(GraphLearner):
         residual = data.outcome - torch.where(data.treatment == 1, means[1], means[0])
         self.scores_ = means[1] - means[0] + corrections(data.treatment, chance, residual, "binary")
         scored = Task("regression", self.scores_)
-        self.held_out_effect_, self.models_ = over_folds(effect, scored, data.nodes, folds, stop_by_fold=True)
+        self.held_out_effect_, self.models_ = over_folds(effect, scored, data.nodes, folds)
 
     def _effect(self, nodes: Nodes) -> Tensor:
         return mean_prediction(self.models_, nodes)

@@ -24,6 +24,10 @@ class Nodes:
     def __len__(self) -> int:
         return len(self.x)
 
+    def to(self, device: torch.device) -> Nodes:
+        """The same on another device."""
+        return self if self.x.device == device else Nodes(self.x.to(device), self.edge_index.to(device))
+
     def with_features(self, x: Tensor) -> Nodes:
         """The same graph with other features; the operators are shared."""
         other = Nodes(x, self.edge_index)
@@ -93,4 +97,5 @@ class Nodes:
 def location(columns: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and deviation of each column, 1 where it is constant."""
     deviation = columns.std(0, correction=0)
-    return columns.mean(0), torch.where(deviation > 0, deviation, 1.0)
+    mean = columns.mean(0)
+    return mean, torch.where(deviation > 1e-6 * mean.abs(), deviation, 1.0)  # below lies rounding

@@ -69,12 +69,15 @@ def _pair(own: np.ndarray, other: np.ndarray, method: str, rival: str) -> Compar
     if own.shape != other.shape or own.ndim != 1 or len(own) < 2:
         got = f"{len(own)} of {method}, {len(other)} of {rival}"
         raise ValueError(f"expected errors of the same seeds, two or more (got {got})")
+    if not (np.isfinite(own).all() and np.isfinite(other).all()):
+        raise ValueError(f"expected finite errors (got NaN or infinity of {method} or {rival})")
     difference = own - other
     mean, deviation = float(difference.mean()), float(difference.std(ddof=1))
     if deviation <= 1e-12 * abs(mean):  # the tests have nothing to go by
-        p = 1.0 if mean == 0 else 0.0
-        size = 0.0 if mean == 0 else float(np.copysign(np.inf, mean))
-        return Comparison(method, rival, mean, mean, mean, size, p, p, p, len(own))
+        if mean == 0:
+            return Comparison(method, rival, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, len(own))
+        size, signed = float(np.copysign(np.inf, mean)), 2 * 0.5 ** len(own)  # all ranks on one side
+        return Comparison(method, rival, mean, mean, mean, size, 0.0, signed, signed, len(own))
     reach = float(student.ppf(0.975, len(own) - 1)) * deviation / np.sqrt(len(own))
     t_p, w_p = float(ttest_rel(own, other).pvalue), float(wilcoxon(difference).pvalue)
     return Comparison(

@@ -140,7 +140,7 @@ class GraphRLearner(GraphLearner):
         The mean of augmented inverse-propensity scores, :math:`\hat\mu_1 - \hat\mu_0 + (T - \hat e) / (\hat e (1 -
         \hat e)) \, (Y - \hat\mu_T)`, with held-out models of each arm's outcomes, of the kind of ``outcome``: errors of
         the nuisances cancel to first order. A dose, or a known outcome, has :math:`\hat m + (T - \hat e) \hat\tau` in
-        place of :math:`\hat\mu_T`.
+        place of :math:`\hat\mu_T`; of a dose they cancel if its variance given features and graph is the same for all.
 
         Args:
             level: Of the interval.
@@ -201,7 +201,7 @@ class GraphRLearner(GraphLearner):
         # rows in the order of the folds: permuted nodes with permuted folds give permuted effects
         rows = torch.cat([fold.held_out for fold in folds])
         if self.cross_fit_effect:
-            self.held_out_effect_, self.models_ = over_folds(effect, task, data.nodes, folds, stop_by_fold=True)
+            self.held_out_effect_, self.models_ = over_folds(effect, task, data.nodes, folds)
         else:
             self.models_ = [effect.fit_task(task, data.nodes, rows)]
         self._keep_scores(data, data.outcome - spilled, task, outcome, folds)
@@ -248,14 +248,18 @@ class GraphRLearner(GraphLearner):
         exposed = exposure_of(data.treatment, data.nodes.edge_index, self.exposure)
         expected = expected_exposure(self.propensity_, data.nodes.edge_index, self.exposure)
         self.exposure_residual_ = exposed - expected
-        columns = torch.stack([self.treatment_residual_, self.exposure_residual_], 1)[self.kept_].double()
+        columns = torch.stack([self.treatment_residual_, self.exposure_residual_], 1)[self.kept_].double().cpu()
         unit = 0.0
         for step in range(_SPILLOVER_STEPS + 1):
             left = data.outcome - unit * exposed
             if step:
-                self.own_outcome_ = over_folds(outcome, Task("regression", left), data.nodes, folds)[0]
+                if isinstance(outcome, KnownStage):
+                    self.own_outcome_ = self.outcome_ - unit * expected
+                else:
+                    self.own_outcome_ = over_folds(outcome, Task("regression", left), data.nodes, folds)[0]
             residual = left - self.own_outcome_ if step else self.outcome_residual_
-            unit += float(torch.linalg.lstsq(columns, residual[self.kept_].double().unsqueeze(1)).solution[1])
+            response = residual[self.kept_].double().cpu().unsqueeze(1)
+            unit += float(torch.linalg.lstsq(columns, response).solution[1])
         self.outcome_ = self.own_outcome_ + unit * expected
         self.outcome_residual_ = data.outcome - self.outcome_
         return unit * exposed
@@ -268,7 +272,7 @@ class GraphRLearner(GraphLearner):
             warnings.warn(
                 f"{share:.0f} % of the nodes have propensities below {ends}: they could hardly have been either "
                 "treated or not: their effects are guesses. trim=0.05 leaves them out, overlap_ describes them",
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def _check(self) -> None:

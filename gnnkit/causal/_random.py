@@ -15,12 +15,12 @@ def seeded(seed: int) -> Iterator[None]:
 
     PyG's layers and generators of graphs draw from these and take no generator.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
         raise ValueError(f"seed: expected a whole number in [0, 2^32) (got {seed!r})")
     before = np.random.get_state()  # noqa: NPY002 (PyG draws from the global one)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
+        torch.default_generator.manual_seed(int(seed))  # torch.manual_seed would seed GPUs too
+        np.random.seed(int(seed))  # noqa: NPY002
         try:
             yield
         finally:

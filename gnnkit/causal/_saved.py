@@ -7,16 +7,17 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.model_selection import KFold
 from torch import Tensor
 
 from gnnkit.causal._average import Overlap
-from gnnkit.causal._linear_stages import ConstantStage, FittedLinear, LinearStage
+from gnnkit.causal._linear_stages import ConstantStage, FittedKnown, FittedLinear, KnownStage, LinearStage
 from gnnkit.causal._networks import GraphNetwork
 from gnnkit.causal._stages import FittedNetwork, NetworkStage
 
-_STAGES = {cls.__name__: cls for cls in (NetworkStage, LinearStage, ConstantStage)}
+_STAGES = {cls.__name__: cls for cls in (NetworkStage, LinearStage, ConstantStage, KnownStage)}
 _PLAIN: dict[str, Any] = _STAGES | {"Overlap": Overlap, "KFold": KFold}
 _VERSION = 1
 
@@ -55,8 +56,12 @@ def read(cls: type, path: Path) -> Any:
 
 def _plain(name: str, value: Any) -> Any:
     """Tensors, numbers, strings, lists, and dictionaries that say what they were."""
+    if isinstance(value, np.generic):
+        return value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value)
     if isinstance(value, Tensor):
         return value.detach().cpu()
     if isinstance(value, list):
@@ -70,7 +75,9 @@ def _plain(name: str, value: Any) -> Any:
             "shuffle": value.shuffle,
             "random_state": value.random_state,
         }
-    if isinstance(value, NetworkStage | LinearStage | ConstantStage):
+    if isinstance(value, FittedKnown):
+        return {"made": "FittedKnown", "values": value.values.cpu(), "predictions": value.predictions.cpu()}
+    if isinstance(value, NetworkStage | LinearStage | ConstantStage | KnownStage):
         params = {key: _plain(key, item) for key, item in value.get_params(deep=False).items()}
         return {"made": type(value).__name__, **params}
     if isinstance(value, FittedNetwork) and isinstance(value.network, GraphNetwork):
@@ -95,6 +102,8 @@ def _made(value: Any) -> Any:
     predictions = content.pop("predictions")
     if kind == "FittedLinear":
         made: Any = FittedLinear(**content, nodes=None)
+    elif kind == "FittedKnown":
+        made = FittedKnown(**content, nodes=None)
     else:
         network = GraphNetwork(content.pop("kind"), *content.pop("sizes"))
         network.load_state_dict(content.pop("network"))

@@ -133,7 +133,7 @@ def _given(graph: Data) -> tuple[Tensor, Tensor]:
         raise ValueError("graph: expected finite features (got NaN or infinite ones)")
     if not is_undirected(edge_index, num_nodes=len(x)):
         raise ValueError("graph: expected both directions of every edge, as to_undirected gives (got a directed graph)")
-    return x.float(), edge_index
+    return x.float().cpu(), edge_index.cpu()
 
 
 def _drawn(graph: str, num_nodes: int) -> Tensor:

@@ -42,7 +42,7 @@ class NetworkStage(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no 
     starts at 0. With ``start="linear"`` the model is ridge regression (`LinearStage`) on the features that the network
     sees: an effect is linear unless held-out nodes bear out more, and with few nodes it is seldom worse. With
     ``start="constant"`` an effect starts as the same for all nodes, and with None the network stands alone, on raw
-    features, and starts as PyG makes it.
+    features, and starts as PyG makes it. A module of your own starts as it is made, beside a constant.
 
     Args:
         network: ``"gcn"``, ``"sage"``, ``"gat"``, ``"sign"`` (an MLP on features propagated 0, 1 and 2 times),
@@ -96,7 +96,7 @@ class NetworkStage(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no 
             held_out = None
         elif held_out is None:
             order = rows[torch.randperm(len(rows)).to(rows.device)]
-            number = max(round(self.validation * len(rows)), 1)
+            number = min(max(round(self.validation * len(rows)), 1), len(rows) - 1)
             held_out, rows = order[:number], order[number:]
         network = self._made(nodes.x.shape[1]).to(nodes.x.device)
         budget = Budget(self.epochs, self.lr, self.weight_decay, self.patience)
@@ -104,8 +104,9 @@ class NetworkStage(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no 
             return Fit(network, nodes, task, rows, held_out, budget, torch.zeros_like(task.target), 1.0), None
         if isinstance(network, GraphNetwork):
             network.start_at_zero()
-        blind = self.network == "mlp"
-        simple = ConstantStage() if self.start == "constant" else LinearStage(hops=0 if blind else SIGN_HOPS)
+        simple: ConstantStage | LinearStage = ConstantStage()
+        if self.start == "linear" and isinstance(self.network, str):
+            simple = LinearStage(hops=0 if self.network == "mlp" else SIGN_HOPS)
         base = simple.fit_task(task, nodes, rows)
         spread = task.spread(base.predictions, rows)
         return Fit(network, nodes.standardised, task, rows, held_out, budget, base.predictions, spread), base
@@ -209,9 +210,11 @@ def make_stage(name: str, asked: object, *, r_loss: bool = False) -> Stage:
             return LinearStage(hops=2 if asked == "linear-graph" else 0)
         if asked == "constant":
             return ConstantStage()
-    elif isinstance(asked, Stage):
+    elif isinstance(asked, Stage) and not isinstance(asked, type):
         return asked
-    elif isinstance(asked, nn.Module) or (callable(asked) and not hasattr(asked, "fit")):
+    elif isinstance(asked, nn.Module) or (
+        callable(asked) and not hasattr(asked, "fit") and not hasattr(asked, "fit_task")
+    ):
         return NetworkStage(asked)
     elif not isinstance(asked, type) and hasattr(asked, "fit") and hasattr(asked, "predict"):
         return EstimatorStage(asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -159,9 +160,8 @@ def _share(fit: Fit, rows: Tensor | None) -> Tensor:
 
 def _train_alone(fit: Fit, forward: Callable[[nn.Module, Nodes], Tensor]) -> None:
     network, task, budget, held_out = fit.network, fit.task, fit.budget, fit.held_out
-    parameters = list(network.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=budget.lr, weight_decay=budget.weight_decay, fused=True)
-    best, kept = float("inf"), [parameter.detach().clone() for parameter in parameters]
+    optimizer = torch.optim.AdamW(network.parameters(), lr=budget.lr, weight_decay=budget.weight_decay, fused=True)
+    best, kept = float("inf"), copy.deepcopy(network.state_dict())  # with running statistics, if there are any
 
     def predict() -> Tensor:
         return fit.base + fit.spread * forward(network, fit.nodes)
@@ -172,7 +172,7 @@ def _train_alone(fit: Fit, forward: Callable[[nn.Module, Nodes], Tensor]) -> Non
             loss = float(task.losses(seen[held_out], held_out).mean())
             if loss < best:
                 best, fit.epochs, fit.predictions = loss, epoch, seen
-                torch._foreach_copy_(kept, [parameter.detach() for parameter in parameters])
+                kept = copy.deepcopy(network.state_dict())
             elif budget.patience is not None and epoch - fit.epochs >= budget.patience:
                 break
         if epoch == budget.epochs:
@@ -185,8 +185,7 @@ def _train_alone(fit: Fit, forward: Callable[[nn.Module, Nodes], Tensor]) -> Non
         fit.predictions, fit.epochs = evaluated(network, predict), budget.epochs
         best = float(task.losses(fit.predictions[fit.rows], fit.rows).mean())
     else:
-        with torch.no_grad():
-            torch._foreach_copy_([*parameters], kept)
+        network.load_state_dict(kept)
     _require_finite(torch.tensor(best))
 
 

@@ -105,6 +105,14 @@ def test_the_uplift_curve_is_the_mean_gain_of_treating_the_first(data: CausalDat
     assert curve.area.estimate == pytest.approx(heights.mean())
 
 
+def test_nodes_of_the_same_effect_have_no_order() -> None:
+    same = uplift_curve(torch.ones(200), torch.linspace(3, 1, 200))
+    assert same.area.estimate == pytest.approx(0, abs=1e-12)
+    assert_close(same.gain, np.linspace(0, 2, 201))
+    ties = uplift_curve(torch.tensor([1.0, 2.0, 2.0, 0.0]), torch.tensor([1.0, 4.0, 2.0, 0.0]))
+    assert_close(ties.gain, np.array([0, 3, 6, 7, 7]) / 4)
+
+
 def test_uplift_and_calibration_tell_right_effects_from_noise_and_exaggeration(data: CausalData) -> None:
     learner = GraphRLearner("linear-graph", KnownStage(data.propensity), "linear", random_state=0).fit(data)
     scores = learner.scores()
@@ -170,7 +178,9 @@ def test_holms_correction_steps_down_and_never_below_a_smaller_one() -> None:
 
 def test_errors_that_do_not_differ_and_bad_ones() -> None:
     same = compare({"a": [1.0, 2.0], "b": [1.0, 2.0], "c": [2.0, 3.0]}, "a", ["b", "c"])
-    assert (same[0].t_p, same[0].size, same[1].t_p, same[1].size) == (1.0, 0.0, 0.0, -np.inf)
+    assert (same[0].t_p, same[0].size, same[1].size, same[1].holm_p) == (1.0, 0.0, -np.inf, 1.0)
+    with pytest.raises(ValueError, match="expected finite errors"):
+        compare({"a": [1.0, np.nan], "b": [1.0, 2.0]}, "a", ["b"])
     with pytest.raises(ValueError, match="expected errors of the same seeds, two or more"):
         compare({"a": [1.0, 2.0], "b": [1.0]}, "a", ["b"])
     with pytest.raises(ValueError, match="expected one of a"):

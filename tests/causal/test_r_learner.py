@@ -15,6 +15,7 @@ from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.model_selection import KFold
+from sklearn.neighbors import KNeighborsRegressor
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -29,8 +30,10 @@ from gnnkit.causal import (
     KnownStage,
     LinearStage,
     NetworkStage,
+    calibration,
     simulate,
 )
+from gnnkit.causal._exposure import expected_exposure, exposure_of
 
 FAST = NetworkStage("sign", epochs=30, patience=10, hidden_channels=8)
 LEARNERS: dict[str, Any] = {
@@ -184,7 +187,96 @@ def test_bootstrap_intervals_cover_an_effect_that_the_stage_can_express() -> Non
         clone(learner).set_params(n_bootstrap=0).fit(base).effect_interval(base)
 
 
+@pytest.mark.parametrize("stage", ["mlp", "linear"])
+def test_held_out_effects_of_no_heterogeneity_do_not_look_useful(stage: str) -> None:
+    """They would, if the held-out outcomes chose the epoch; of 40 networks about one may."""
+    found = 0
+    for seed in range(40):
+        data = simulate("ba", seed=seed, num_nodes=200, heterogeneity=0.0, noise=0.0)
+        outcome = data.outcome + 0.5 * torch.randn(200, generator=torch.Generator().manual_seed(seed))
+        learner = GraphRLearner(*known(data), stage, random_state=seed)
+        learner.fit(data.x, data.treatment, outcome, data.edge_index)
+        found += calibration(learner.held_out_effect_, learner.scores()).slope.low > 0
+    assert found <= 5
+
+
+def test_loops_and_repeated_edges_are_no_exposure() -> None:
+    simple = simulate("er", seed=1, num_nodes=300, spillover=1.0)
+    loops = torch.arange(300).repeat(2, 1)
+    messy = torch.cat([simple.edge_index, simple.edge_index[:, :50], loops], dim=1)
+    for kind in ("share", "any", "count"):
+        for values, measure in ((simple.treatment, exposure_of), (simple.propensity, expected_exposure)):
+            assert values is not None
+            assert_close(measure(values, messy, kind), measure(values, simple.edge_index, kind))
+
+
+def test_a_known_outcome_counts_the_spillover_that_is_expected_once() -> None:
+    data = simulate("er", seed=4, num_nodes=2000, share=0.0, spillover=1.5)
+    outcome, propensity = known(data)
+    assert data.propensity is not None
+    assert data.exposure is not None
+    expected = expected_exposure(data.propensity, data.edge_index, "share")
+    mean = KnownStage(outcome.values - 1.5 * (data.exposure - expected))
+    learner = GraphRLearner(mean, propensity, "linear", exposure="share", random_state=0).fit(data)
+    assert_close(learner.outcome_, mean.values, atol=1e-4, rtol=1e-4)
+    assert abs(learner.spillover_effect().estimate - 1.5) < 0.2
+
+
+def test_spillover_without_neighbours_is_refused(data: CausalData) -> None:
+    nothing = torch.zeros(2, 0, dtype=torch.int64)
+    learner = GraphRLearner("linear", "linear", "linear", 2, exposure="share")
+    learner.fit(data.x, data.treatment, data.outcome, nothing)
+    with pytest.raises(ValueError, match="expected nodes with neighbours, some of them treated"):
+        learner.spillover_effect()
+
+
 # ------------------------------------------------------------------ conventions
+
+
+def test_nothing_of_an_earlier_fit_is_left(data: CausalData) -> None:
+    learner = GraphRLearner("linear", "linear", "linear", 2, random_state=0).fit(data)
+    learner.set_params(cross_fit_effect=False).fit(data)
+    assert not hasattr(learner, "held_out_effect_")
+    with pytest.raises(ValueError, match="trim"):
+        learner.set_params(trim=-1.0).fit(data)
+    with pytest.raises(NotFittedError):
+        learner.effect(data)
+
+
+def test_numbers_of_numpy_are_numbers(data: CausalData, tmp_path: Path) -> None:
+    plain = GraphRLearner("linear", "linear", LinearStage(ridge=1.0), 3, random_state=1).fit(data)
+    numbers: dict[str, Any] = {"clip": np.float64(0.01), "random_state": np.int64(1), "n_folds": np.int64(3)}
+    learner = GraphRLearner("linear", "linear", LinearStage(ridge=np.float64(1.0)), **numbers)
+    learner.fit(data).save(tmp_path / "l.pt")
+    for each in (learner, GraphRLearner.load(tmp_path / "l.pt")):
+        assert_close(each.effect(data), plain.effect(data), atol=0, rtol=0)
+
+
+def test_an_experiment_with_a_known_propensity_survives_its_file(data: CausalData, tmp_path: Path) -> None:
+    learner = GraphRLearner("linear", KnownStage(0.5), "linear", 2, random_state=0).fit(data)
+    learner.save(tmp_path / "l.pt")
+    assert_close(GraphRLearner.load(tmp_path / "l.pt").effect(data), learner.effect(data), atol=0, rtol=0)
+
+
+def test_running_statistics_are_those_of_the_best_epoch(data: CausalData) -> None:
+    class Normed(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = torch.nn.Sequential(torch.nn.Linear(10, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 1))
+
+        def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+            return self.layers(x)
+
+    stage = NetworkStage(Normed(), epochs=60, lr=0.05, patience=10)
+    learner = GraphTLearner(stage, random_state=0).fit(data)
+    untreated, treated = (model.predictions for model in learner.models_)
+    assert_close(learner.effect(data), treated - untreated, atol=1e-5, rtol=1e-5)
+
+
+def test_estimators_without_weights_serve_nuisances_alone(data: CausalData) -> None:
+    GraphRLearner(KNeighborsRegressor(), "linear", "linear", 2).fit(data)
+    with pytest.raises(ValueError, match="estimator: expected one whose fit takes sample_weight, for the R-loss"):
+        GraphRLearner("linear", "linear", KNeighborsRegressor(), 2).fit(data)
 
 
 @pytest.mark.parametrize("name", LEARNERS)
@@ -405,7 +497,7 @@ def test_one_treatment_alone_in_a_fit_is_refused() -> None:
     treatment = torch.zeros(20)
     treatment[:2] = 1
     folds = [(np.arange(2, 20), np.arange(2)), (np.arange(2), np.arange(2, 20))]
-    with pytest.raises(ValueError, match="n_folds: expected both treatments among the nodes of every fit"):
+    with pytest.raises(ValueError, match="n_folds: expected two nodes of each treatment in every fit"):
         GraphRLearner("constant", "constant", "constant", folds).fit(data.x, treatment, data.outcome, data.edge_index)
 
 
