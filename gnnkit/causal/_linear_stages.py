@@ -107,6 +107,8 @@ class LinearStage(BaseEstimator):  # type: ignore[misc]
             else:
                 model.fit(z, target, weight)
             return model.coef_[0], float(model.intercept_[0])
+        if self.ridge is None and len(rows) < 3:  # nothing is left to choose a penalty by
+            return np.zeros(z.shape[1]), task.constant(rows)
         if self.ridge is None:
             model = RidgeCV(_RIDGES).fit(z, target, weight)
             return model.coef_, float(model.intercept_)

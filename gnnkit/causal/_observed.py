@@ -82,12 +82,14 @@ def _column(name: str, value: Any, nodes: Nodes) -> Tensor:
 
 def _tensor(name: str, value: Any) -> Tensor:
     if isinstance(value, Tensor):
-        if value.layout != torch.strided:
-            raise ValueError(f"{name}: expected a dense tensor (got {inputs.describe(value)})")
+        if value.layout != torch.strided or value.is_complex():
+            raise ValueError(f"{name}: expected a dense tensor of real numbers (got {inputs.describe(value)})")
         return value.detach()
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name}: expected numbers (got {type(value).__name__} of {array.dtype})")
+    if array.dtype == np.longdouble:
+        array = array.astype(np.float64)
     return torch.from_numpy(np.ascontiguousarray(array))
 
 

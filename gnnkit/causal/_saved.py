@@ -27,6 +27,8 @@ def write(learner: Any, path: Path) -> None:
     fitted = {name: _plain(name, value) for name, value in vars(learner).items() if name.endswith("_")}
     params = {name: _plain(name, value) for name, value in learner.get_params(deep=False).items()}
     content = {"gnnkit_learner": type(learner).__name__, "version": _VERSION, "params": params, "fitted": fitted}
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: expected an existing folder (got none)")
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         torch.save(content, partial)
@@ -46,11 +48,16 @@ def read(cls: type, path: Path) -> Any:
     if not isinstance(content, dict) or content.get("gnnkit_learner") != cls.__name__:
         got = content.get("gnnkit_learner") if isinstance(content, dict) else type(content).__name__
         raise ValueError(f"{path}: expected a {cls.__name__} (got {got})")
-    if content["version"] != _VERSION:
+    if content.get("version") != _VERSION:
         raise ValueError(f"{path}: expected version {_VERSION} (got {content['version']})")
-    learner = cls(**{name: _made(value) for name, value in content["params"].items()})
-    for name, value in content["fitted"].items():
-        setattr(learner, name, _made(value))
+    try:
+        learner = cls(**{name: _made(value) for name, value in content["params"].items()})
+        for name, value in content["fitted"].items():
+            setattr(learner, name, _made(value))
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise ValueError(
+            f"{path}: expected the parts of a {cls.__name__} (got {type(error).__name__} {error})"
+        ) from error
     return learner
 
 

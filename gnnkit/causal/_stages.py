@@ -97,7 +97,9 @@ class NetworkStage(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no 
         elif held_out is None:
             order = rows[torch.randperm(len(rows)).to(rows.device)]
             number = min(max(round(self.validation * len(rows)), 1), len(rows) - 1)
-            held_out, rows = order[:number], order[number:]
+            held_out, rows = (
+                (order[:number], order[number:]) if number else (None, order)
+            )  # a single row is all there is
         network = self._made(nodes.x.shape[1]).to(nodes.x.device)
         budget = Budget(self.epochs, self.lr, self.weight_decay, self.patience)
         if self.start is None:

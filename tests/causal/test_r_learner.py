@@ -343,6 +343,20 @@ def test_files_that_are_no_learners_are_refused_without_being_executed(tmp_path:
         GraphRLearner.load(path)
     with pytest.raises(FileNotFoundError):
         GraphRLearner.load(tmp_path / "absent.pt")
+    learner = GraphRLearner("linear", "linear", "linear", 2).fit(data)
+    with pytest.raises(FileNotFoundError, match="expected an existing folder"):
+        learner.save(tmp_path / "none" / "l.pt")
+    learner.save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="expected a file that save wrote"):
+        GraphRLearner.load(path)
+    path.write_bytes(whole)
+    content = torch.load(path, weights_only=True)
+    content.pop("params")
+    torch.save(content, path)
+    with pytest.raises(ValueError, match="expected the parts of a GraphRLearner"):
+        GraphRLearner.load(path)
     forest = GraphRLearner(RandomForestRegressor(5), "linear", "linear").fit(data)
     with pytest.raises(ValueError, match="outcome: expected stages of gnnkit with their own networks"):
         forest.save(path)
@@ -445,6 +459,8 @@ def bad(data: CausalData, **changes: Any) -> list[Any]:
         ({"x": torch.full((300, 10), torch.nan)}, r"X: expected finite numbers, with gaps filled in before \(got NaN"),
         ({"x": torch.zeros(300)}, r"X: expected \[N, d\]"),
         ({"x": None}, "X: expected X"),
+        ({"x": torch.ones(300, 10) + 0j}, "X: expected a dense tensor of real numbers"),
+        ({"edge_index": torch.tensor([[-1], [0]])}, r"edge_index: expected ids in \[0, 300\) \(got -1\)"),
         ({"x": np.array([["a"] * 10] * 300)}, "X: expected numbers"),
         ({"t": torch.ones(300)}, "T: expected treatments that differ"),
         ({"t": torch.arange(300) % 3}, "T: expected 0 and 1; for a dose set treatment='continuous'"),
@@ -505,6 +521,14 @@ def test_fewer_nodes_of_a_treatment_than_folds_are_refused() -> None:
     data = simulate("ba", seed=0, num_nodes=20)
     with pytest.raises(ValueError, match=r"n_folds: expected 2 to .*, the number of nodes of the rarer"):
         GraphRLearner("linear", "linear", ConstantStage(), 15).fit(data)
+
+
+def test_one_treated_node_and_no_edges_are_enough_for_a_t_learner(data: CausalData) -> None:
+    treatment = torch.zeros(300)
+    treatment[7] = 1
+    nothing = torch.zeros(2, 0, dtype=torch.int64)
+    effect = GraphTLearner(FAST, random_state=0).fit(data.x, treatment, data.outcome, nothing).effect(data.x, nothing)
+    assert bool(effect.isfinite().all())
 
 
 def test_both_a_data_object_and_its_parts_are_refused(data: CausalData) -> None:
