@@ -22,7 +22,7 @@ _STRENGTHS, _LOGISTIC_FOLDS = np.logspace(-4, 1, 6), 3  # of the logistic regres
 class ConstantStage(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """The best constant: of an effect sum(w y d) / sum(w d^2), else the weighted mean."""
 
-    def fit_task(self, task: Task, nodes: Nodes, rows: Tensor, held_out: Tensor | None = None) -> FittedLinear:
+    def fit_task(self, task: Task, nodes: Nodes, rows: Tensor) -> FittedLinear:
         """See `Stage`."""
         return FittedLinear(torch.zeros(0, dtype=torch.float64), task.constant(rows), None, 0, nodes)
 
@@ -37,7 +37,7 @@ class KnownStage(BaseEstimator):  # type: ignore[misc]
     def __init__(self, values: Any) -> None:
         self.values = values
 
-    def fit_task(self, task: Task, nodes: Nodes, rows: Tensor, held_out: Tensor | None = None) -> FittedKnown:
+    def fit_task(self, task: Task, nodes: Nodes, rows: Tensor) -> FittedKnown:
         """See `Stage`."""
         values = torch.as_tensor(self.values, dtype=nodes.x.dtype, device=nodes.x.device)
         if values.shape not in ((), (len(nodes),)) or not bool(values.isfinite().all()):
@@ -82,7 +82,7 @@ class LinearStage(BaseEstimator):  # type: ignore[misc]
         self.ridge = ridge
         self.intercept = intercept
 
-    def fit_task(self, task: Task, nodes: Nodes, rows: Tensor, held_out: Tensor | None = None) -> FittedLinear:
+    def fit_task(self, task: Task, nodes: Nodes, rows: Tensor) -> FittedLinear:
         """See `Stage`."""
         self._check()
         features = nodes.hops(self.hops).double()
@@ -175,7 +175,7 @@ class EstimatorStage(BaseEstimator):  # type: ignore[misc]
         self.estimator = estimator
         self.hops = hops
 
-    def fit_task(self, task: Task, nodes: Nodes, rows: Tensor, held_out: Tensor | None = None) -> FittedEstimator:
+    def fit_task(self, task: Task, nodes: Nodes, rows: Tensor) -> FittedEstimator:
         """See `Stage`."""
         target, weight = task.as_regression(rows)
         if task.kind == "classification" and is_classifier(self.estimator):

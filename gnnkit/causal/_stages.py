@@ -31,8 +31,8 @@ class Fitted(Protocol):
 class Stage(Protocol):
     """What outcome, treatment and effect are modelled by."""
 
-    def fit_task(self, task: Task, nodes: Nodes, rows: Tensor, held_out: Tensor | None = None) -> Fitted:
-        """Fit on ``rows``; ``held_out`` may end the training and choose the best epoch."""
+    def fit_task(self, task: Task, nodes: Nodes, rows: Tensor) -> Fitted:
+        """Fit on ``rows``, of which some may end the training."""
 
 
 class NetworkStage(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -54,7 +54,7 @@ class NetworkStage(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no 
         lr: Learning rate of Adam.
         weight_decay: Decoupled, as AdamW's: weights shrink by ``lr * weight_decay`` a step.
         patience: Epochs without a lower held-out loss until training ends; None for all epochs and no rows held out.
-        validation: Share of the rows that is held out where the learner holds none.
+        validation: Share of the rows that is held out.
         start: ``"linear"``, ``"constant"`` or None, see above; with the former two, features are standardised.
     """
 
@@ -81,25 +81,20 @@ class NetworkStage(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no 
         self.validation = validation
         self.start = start
 
-    def fit_task(self, task: Task, nodes: Nodes, rows: Tensor, held_out: Tensor | None = None) -> FittedNetwork:
+    def fit_task(self, task: Task, nodes: Nodes, rows: Tensor) -> FittedNetwork:
         """See `Stage`."""
-        fit, base = self.prepared(task, nodes, rows, held_out)
+        fit, base = self.prepared(task, nodes, rows)
         train([fit], _output)
         return FittedNetwork.of(fit, base, nodes)
 
-    def prepared(
-        self, task: Task, nodes: Nodes, rows: Tensor, held_out: Tensor | None = None
-    ) -> tuple[Fit, FittedLinear | None]:
+    def prepared(self, task: Task, nodes: Nodes, rows: Tensor) -> tuple[Fit, FittedLinear | None]:
         """A fit that has its network and rows and is still to be trained, and what it starts from."""
         self._check()
-        if self.patience is None:
-            held_out = None
-        elif held_out is None:
+        held_out = None
+        if self.patience is not None and len(rows) > 1:
             order = rows[torch.randperm(len(rows)).to(rows.device)]
             number = min(max(round(self.validation * len(rows)), 1), len(rows) - 1)
-            held_out, rows = (
-                (order[:number], order[number:]) if number else (None, order)
-            )  # a single row is all there is
+            held_out, rows = order[:number], order[number:]
         network = self._made(nodes.x.shape[1]).to(nodes.x.device)
         budget = Budget(self.epochs, self.lr, self.weight_decay, self.patience)
         if self.start is None:
@@ -181,18 +176,17 @@ class Asked(NamedTuple):
     stage: Stage
     task: Task
     rows: Tensor
-    held_out: Tensor | None = None
 
 
 def fit_all(asked: Sequence[Asked], nodes: Nodes) -> list[Fitted]:
     """Fit stages on the same nodes, their networks side by side; random numbers are drawn in the order given."""
     fitted: dict[int, Fitted] = {}
     fits: dict[int, tuple[Fit, FittedLinear | None]] = {}
-    for place, (stage, task, rows, held_out) in enumerate(asked):
+    for place, (stage, task, rows) in enumerate(asked):
         if isinstance(stage, NetworkStage):
-            fits[place] = stage.prepared(task, nodes, rows, held_out)
+            fits[place] = stage.prepared(task, nodes, rows)
         else:
-            fitted[place] = stage.fit_task(task, nodes, rows, held_out)
+            fitted[place] = stage.fit_task(task, nodes, rows)
     train([fit for fit, _ in fits.values()], _output)
     fitted |= {place: FittedNetwork.of(fit, base, nodes) for place, (fit, base) in fits.items()}
     return [fitted[place] for place in range(len(asked))]
