@@ -29,7 +29,7 @@ def study(
     heterogeneity: Annotated[float, typer.Option(help="Repaired: how far effects vary.")] = 1.5,
     selection: Annotated[float, typer.Option(help="Repaired: how far treatment depends on the nodes.")] = 1.0,
     homophily: Annotated[float, typer.Option(help="Repaired: how alike neighbours are.")] = 0.0,
-    peers: Annotated[bool, typer.Option("--peers", help="Repaired: ask EconML's estimators too.")] = False,
+    peers: Annotated[bool, typer.Option("--peers", help="Ask EconML's estimators too.")] = False,
     seeds: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 10,
     first: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
     root: Annotated[

@@ -35,6 +35,11 @@ GRID: dict[int, tuple[int, tuple[float, ...]]] = {1000: (20, SHARES), 5000: (20,
 SUBJECT = "sign + sign"
 BLIND = ("sign + constant", "sign + linear", "sign + mlp", "econml forest")
 AWARE = ("sign + linear-graph", "econml forest, graph features")
+LEGEND = (
+    "Mean squared error of the effects, mean ± deviation over seeds; bold: the least. ▲ ▼: `sign + sign` is "
+    "significantly better or worse than the method on the same seeds (the larger p of t and Wilcoxon, corrected by "
+    "Holm, below 0.05). With five seeds Wilcoxon's p is 0.06 at least, and nothing can be."
+)
 PRIMARY, LEVEL = (5000, 1.0), 0.05
 
 
@@ -104,7 +109,7 @@ def markdown(lines: list[dict[str, Any]]) -> str:
         for method in sorted({line["method"] for line in of_size}):
             cells = {line["share"]: line for line in of_size if line["method"] == method}
             text += f"| {method} | " + " | ".join(_cell(cells[share], best[share]) for share in shares) + " |\n"
-    return text
+    return text + f"\n{LEGEND}\n"
 
 
 def _cell(line: dict[str, Any], best: float) -> str:
@@ -135,8 +140,7 @@ def main() -> int:
         print(markdown(lines))
         return 0
     blind, aware = won(rows, *PRIMARY, BLIND), won(rows, *PRIMARY, AWARE)
-    each = [won(rows, PRIMARY[0], 0.0, (rival,)) for rival in ("sign + linear", "sign + mlp")]
-    control = any(hit for hit, _ in each), min(p for _, p in each)
+    control = won(rows, PRIMARY[0], 0.0, ("sign + mlp",))
     mse = {line["method"]: line["mse"] for line in lines if (line["nodes"], line["share"]) == PRIMARY}
     claim = Claim(
         name="r_learner_repaired",
@@ -151,7 +155,7 @@ def main() -> int:
         ),
         rows=lines,
         passed=blind[0] and not control[0],
-        control=f"share 0: {'won' if control[0] else 'not won'} (smallest p {control[1]:.2g})",
+        control=f"share 0: {'won' if control[0] else 'not won'} (p {control[1]:.2g})",
     )
     if args.nodes == list(GRID):
         write(claim)

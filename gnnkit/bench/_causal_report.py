@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import shlex
+from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -94,16 +95,19 @@ def html_text(record: RunRecord) -> str:
 
 
 def command(record: RunRecord) -> str:
-    """Give the command that repeats a study."""
-    default, numbers = Study(mode=record.spec["config"]["mode"]), [row["seed"] for row in record.results]
+    """Give the command that repeats a study, or one for each run of seeds that follow each other."""
+    default, numbers = Study(mode=record.spec["config"]["mode"]), sorted(row["seed"] for row in record.results)
     words = ["gnnkit", "causal", "study"]
     for name, value in record.spec["config"].items():
         if name == "mode" or value != getattr(default, name):
             flag = "--" + ("nodes" if name == "num_nodes" else name)
             words += [flag] if value is True else [flag, str(value)]
-    if numbers[0]:
-        words += ["--first", str(numbers[0])]
-    return shlex.join([*words, "--seeds", str(numbers[-1] - numbers[0] + 1)])
+    commands = []
+    for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
+        seeds = [seed for _, seed in run]
+        first = ["--first", str(seeds[0])] if seeds[0] else []
+        commands.append(shlex.join([*words, *first, "--seeds", str(len(seeds))]))
+    return " && ".join(commands)
 
 
 def figure(record: RunRecord) -> Figure:

@@ -9,11 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gnnkit.causal._average import AverageEffect, Overlap
+    from gnnkit.causal._average import AverageEffect
     from gnnkit.causal._curves import Calibration, UpliftCurve, calibration, uplift_curve
     from gnnkit.causal._data import CausalData
     from gnnkit.causal._linear_stages import ConstantStage, EstimatorStage, KnownStage, LinearStage
     from gnnkit.causal._meta_learners import GraphDRLearner, GraphSLearner, GraphTLearner, GraphXLearner
+    from gnnkit.causal._overlap import Overlap
     from gnnkit.causal._paired import Comparison, compare
     from gnnkit.causal._paper import simulate_paper
     from gnnkit.causal._r_learner import GraphRLearner
@@ -36,7 +37,7 @@ _HOME = {
     "KnownStage": "_linear_stages",
     "LinearStage": "_linear_stages",
     "NetworkStage": "_stages",
-    "Overlap": "_average",
+    "Overlap": "_overlap",
     "Study": "_study",
     "UpliftCurve": "_curves",
     "calibration": "_curves",

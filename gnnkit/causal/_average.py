@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
-import torch
 from torch import Tensor
 
 
@@ -65,10 +64,15 @@ def average(effects: Tensor, correction: Tensor, level: float, target: str) -> A
     if target not in ("sample", "population"):
         raise ValueError(f"target: expected sample or population (got {target!r})")
     scores = (effects + correction).double()
-    if not bool(scores.isfinite().all()):
-        raise ValueError("expected propensities within (0, 1): set clip, such as 0.01 (got some of 0 or 1)")
+    require_finite(scores)
     uncertain = scores if target == "population" else correction.double()
     return AverageEffect.of(float(scores.mean()), float(uncertain.std()) / math.sqrt(len(scores)), level)
+
+
+def require_finite(scores: Tensor) -> None:
+    """Refuse what propensities of 0 or 1 make of scores."""
+    if not bool(scores.isfinite().all()):
+        raise ValueError("expected propensities within (0, 1): set clip, such as 0.01 (got some of 0 or 1)")
 
 
 def ratio(response: Tensor, dose: Tensor, level: float) -> AverageEffect:
@@ -81,36 +85,3 @@ def ratio(response: Tensor, dose: Tensor, level: float) -> AverageEffect:
     left = (response - slope * dose) / (1 - dose.square() / power)  # as if the node itself had been left out
     error = (dose * left).square().sum().sqrt() / power
     return AverageEffect.of(float(slope), float(error), level)
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """How far every node could have been treated or not.
-
-    Attributes:
-        least: Smallest estimated propensity, before clipping.
-        most: Largest.
-        clipped: Share of the nodes whose propensity was clipped, without those that are left out.
-        trimmed: Share of the nodes that are left out of the effect.
-        effective: Effective share of the nodes under inverse-propensity weights, Kish's (sum w)^2 / (N sum w^2).
-    """
-
-    least: float
-    most: float
-    clipped: float
-    trimmed: float
-    effective: float
-
-    def __str__(self) -> str:
-        return (
-            f"propensities {self.least:.3f} to {self.most:.3f}, {100 * self.clipped:.1f} % clipped, "
-            f"{100 * self.trimmed:.1f} % trimmed, weights worth {100 * self.effective:.0f} % of the nodes"
-        )
-
-
-def overlap(raw: Tensor, clipped: Tensor, treatment: Tensor, kept: Tensor) -> Overlap:
-    """Describe propensities before and after clipping."""
-    weight = torch.where(treatment == 1, 1 / clipped, 1 / (1 - clipped)).double()
-    effective = float(weight.sum().square() / (len(weight) * weight.square().sum()))
-    moved = float(((raw != clipped) & kept).double().mean())
-    return Overlap(float(raw.min()), float(raw.max()), moved, 1 - float(kept.double().mean()), effective)

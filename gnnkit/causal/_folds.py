@@ -27,6 +27,8 @@ def folds_of(n_folds: Any, treatment: Tensor, kind: str, random_state: int | Non
     number, rows = len(treatment), treatment.cpu().numpy()
     if isinstance(n_folds, int | np.integer) and not isinstance(n_folds, bool):
         arms = np.unique(rows, return_counts=True)[1] if kind == "binary" else [number]
+        if min(arms) < 2:
+            raise ValueError(f"T: expected two nodes of each treatment for folds (got {int(min(arms))} of one)")
         if not 2 <= n_folds <= min(arms):
             smallest = "nodes of the rarer treatment" if kind == "binary" else "nodes"
             raise ValueError(f"n_folds: expected 2 to {min(arms)}, the number of {smallest} (got {n_folds})")
@@ -47,6 +49,14 @@ def folds_of(n_folds: Any, treatment: Tensor, kind: str, random_state: int | Non
             got = f"{treated} treated and {len(fold.fit) - treated} others"
             raise ValueError(f"n_folds: expected two nodes of each treatment in every fit (got {got})")
     return folds
+
+
+def fold_numbers(folds: list[Fold], like: Tensor) -> Tensor:
+    """``[N]`` int64: by which fold each node is held out."""
+    numbers = torch.empty(len(like), dtype=torch.int64, device=like.device)
+    for number, fold in enumerate(folds):
+        numbers[fold.held_out] = number
+    return numbers
 
 
 def over_folds(

@@ -10,9 +10,12 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
+from torch_geometric.data import Data
 
+from gnnkit.causal._data import CausalData
 from gnnkit.causal._nodes import Nodes
 from gnnkit.causal._observed import nodes_of, observed
+from gnnkit.causal._overlap import Overlap, warn_of
 from gnnkit.causal._random import seeded
 from gnnkit.causal._saved import read, write
 from gnnkit.causal._stages import Fitted
@@ -25,6 +28,7 @@ class GraphLearner(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no 
     effect_stage: Any
     n_features_in_: int
     models_: list[Fitted]
+    overlap_: Overlap
 
     def __setattr__(self, name: str, value: Any) -> None:
         # scikit-learn keeps a parameter in the attribute of its name, and the name `effect` is the method's
@@ -60,10 +64,12 @@ class GraphLearner(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no 
         with self._drawing():
             self._fit(data)
         self.n_features_in_ = data.nodes.x.shape[1]
+        if hasattr(self, "overlap_"):
+            warn_of(self.overlap_, getattr(self, "clip", 0.0))
         return self
 
     def effect(self, X: Any, edge_index: Any = None) -> Any:
-        """Return the effect on each node ``[N]``, an array for an array and else a tensor.
+        """Return the effect on each node ``[N]``, a tensor for tensors and PyG's data and else an array.
 
         Args:
             X: ``[N, d]`` features, or a `Data` or `CausalData` with the graph.
@@ -111,11 +117,11 @@ class GraphLearner(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no 
 
 
 def as_given(values: Tensor, given: Any) -> Any:
-    """An array where an array was given."""
-    return values.cpu().numpy() if isinstance(given, np.ndarray | list) else values
+    """An array where no tensor was given."""
+    return values if isinstance(given, Tensor | Data | CausalData) else values.cpu().numpy()
 
 
 def probability(name: str, value: Any, most: float) -> None:
     """Require a number in [0, most)."""
-    if not isinstance(value, int | float) or not 0 <= value < most:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= value < most:
         raise ValueError(f"{name}: expected a number in [0, {most:g}) (got {value!r})")

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 from torch import Tensor
 
@@ -164,10 +165,11 @@ class FittedLinear:
 
 class EstimatorStage(BaseEstimator):  # type: ignore[misc]
     """An estimator of scikit-learn on features, or on those of the neighbourhood too; for the R-loss it has to take
-    sample weights.
+    sample weights (a pipeline's last step, what a search searches).
 
     Args:
-        estimator: A regressor, or for a treatment in {0, 1} a classifier; cloned for every fit.
+        estimator: A regressor, or for a treatment or outcome in {0, 1} a classifier, of which the probability of 1 is
+            taken; cloned for every fit.
         hops: As `LinearStage`.
     """
 
@@ -178,18 +180,32 @@ class EstimatorStage(BaseEstimator):  # type: ignore[misc]
     def fit_task(self, task: Task, nodes: Nodes, rows: Tensor) -> FittedEstimator:
         """See `Stage`."""
         target, weight = task.as_regression(rows)
-        if task.kind == "classification" and is_classifier(self.estimator):
+        if is_classifier(self.estimator):
+            if not np.isin(target, (0, 1)).all():
+                name = type(self.estimator).__name__
+                raise ValueError(f"estimator: expected a regressor for targets other than 0 and 1 (got {name})")
             target = target.astype(np.int64)
         z = nodes.hops(self.hops)[rows].cpu().numpy()
         made = clone(self.estimator)
         if bool((weight == 1).all()):
             made.fit(z, target)
-        elif has_fit_parameter(made, "sample_weight"):
-            made.fit(z, target, sample_weight=weight)
+        elif (argument := _weight_argument(made)) is not None:
+            made.fit(z, target, **{argument: weight})
         else:
             name = type(made).__name__
             raise ValueError(f"estimator: expected one whose fit takes sample_weight, for the R-loss (got {name})")
         return FittedEstimator(made, task.kind, self.hops, nodes)
+
+
+def _weight_argument(estimator: Any) -> str | None:
+    """What ``fit`` calls the sample weights, None where it takes none."""
+    if isinstance(estimator, Pipeline):
+        name, last = estimator.steps[-1]
+        inner = _weight_argument(last)
+        return None if inner is None else f"{name}__{inner}"
+    if isinstance(estimator, GridSearchCV | RandomizedSearchCV):
+        return _weight_argument(estimator.estimator)
+    return "sample_weight" if has_fit_parameter(estimator, "sample_weight") else None
 
 
 class FittedEstimator:
@@ -202,12 +218,12 @@ class FittedEstimator:
     def predict(self, nodes: Nodes) -> Tensor:
         """See `Fitted`."""
         z = nodes.hops(self.hops).cpu().numpy()
-        if self.kind != "classification":
-            values = self.estimator.predict(z)
+        if is_classifier(self.estimator):
+            classes = list(self.estimator.classes_)  # a fit may have seen one alone
+            values = self.estimator.predict_proba(z)[:, classes.index(1)] if 1 in classes else np.zeros(len(z))
         else:
-            chance = (
-                self.estimator.predict_proba(z)[:, 1] if is_classifier(self.estimator) else self.estimator.predict(z)
-            )
-            chance = np.clip(chance, 1e-6, 1 - 1e-6)
+            values = self.estimator.predict(z)
+        if self.kind == "classification":
+            chance = np.clip(values, 1e-6, 1 - 1e-6)
             values = np.log(chance / (1 - chance))
         return torch.as_tensor(np.asarray(values), dtype=nodes.x.dtype, device=nodes.x.device)

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from gnnkit.causal._average import corrections
-from gnnkit.causal._folds import folds_of, mean_prediction, over_folds
+from gnnkit.causal._folds import fold_numbers, folds_of, mean_prediction, over_folds
 from gnnkit.causal._learner import GraphLearner, probability
 from gnnkit.causal._nodes import Nodes
 from gnnkit.causal._observed import Observed
+from gnnkit.causal._overlap import overlap
 from gnnkit.causal._stages import Asked, fit_all, make_stage
 from gnnkit.causal._task import Task
 
@@ -86,7 +87,8 @@ class GraphXLearner(GraphLearner):
 
     :math:`D^1 = Y - \hat\mu_0` of treated nodes and :math:`D^0 = \hat\mu_1 - Y` of untreated ones are modelled by
     :math:`\hat\tau_1, \hat\tau_0`; then :math:`\hat\tau = \hat e \hat\tau_0 + (1 - \hat e) \hat\tau_1`. Source: Künzel
-    et al., arXiv 1706.03461. It gains where one arm is small. Cost: five fits.
+    et al., arXiv 1706.03461. It gains where one arm is small. Propensities weigh and do not divide, so nothing is
+    clipped; where they are near 0 or 1 ``fit`` warns. Cost: five fits.
 
     Args:
         outcome: As in `GraphRLearner`.
@@ -120,6 +122,7 @@ class GraphXLearner(GraphLearner):
         asked = [Asked(effect, Task("regression", d), arm) for d, arm in zip(differences, arms, strict=True)]
         asked.append(Asked(propensity, Task("classification", data.treatment), rows))
         self.models_ = fit_all(asked, data.nodes)
+        self.overlap_ = overlap(self.models_[2].predictions.sigmoid(), data.treatment)
 
     def _effect(self, nodes: Nodes) -> Tensor:
         untreated, treated, propensity = (model.predict(nodes) for model in self.models_)
@@ -147,6 +150,11 @@ class GraphDRLearner(GraphLearner):
     Attributes:
         scores_: ``[N]`` doubly robust scores.
         held_out_effect_: ``[N]`` effects by fits that did not see the node.
+        fold_: ``[N]``, which fold each node was held out with.
+        overlap_: How far every node could have had either treatment.
+
+    Raises:
+        ValueError: Propensities are 0 or 1 and ``clip`` is 0.
 
     Example:
         >>> from gnnkit.causal import GraphDRLearner, simulate
@@ -157,6 +165,7 @@ class GraphDRLearner(GraphLearner):
 
     scores_: Tensor
     held_out_effect_: Tensor
+    fold_: Tensor
 
     def __init__(
         self,
@@ -182,7 +191,11 @@ class GraphDRLearner(GraphLearner):
         folds = folds_of(self.n_folds, data.treatment, "binary", self.random_state)
         task, given = Task("regression", data.outcome), Task("classification", data.treatment)
         means = [over_folds(outcome, task, data.nodes, folds, rows=data.treatment == arm)[0] for arm in (0, 1)]
-        chance = over_folds(propensity, given, data.nodes, folds)[0].sigmoid().clamp(self.clip, 1 - self.clip)
+        raw = over_folds(propensity, given, data.nodes, folds)[0].sigmoid()
+        self.overlap_, self.fold_ = overlap(raw, data.treatment, self.clip), fold_numbers(folds, raw)
+        chance = raw.clamp(self.clip, 1 - self.clip)
+        if bool(((chance == 0) | (chance == 1)).any()):
+            raise ValueError("clip: expected a number > 0, such as 0.01, where propensities are 0 or 1 (got 0)")
         residual = data.outcome - torch.where(data.treatment == 1, means[1], means[0])
         self.scores_ = means[1] - means[0] + corrections(data.treatment, chance, residual, "binary")
         scored = Task("regression", self.scores_)

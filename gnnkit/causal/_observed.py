@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +52,8 @@ def nodes_of(x: Any, edge_index: Any) -> Nodes:
     if isinstance(x, Data | CausalData):
         if edge_index is not None:
             raise ValueError(f"expected a {type(x).__name__} alone, or X and edge_index (got both)")
+        if getattr(x, "edge_weight", None) is not None:
+            warnings.warn("edge_weight: edges count alike here, weights are not used", stacklevel=4)
         x, edge_index = x.x, x.edge_index
     if x is None or edge_index is None:
         missing = "X" if x is None else "edge_index"
@@ -58,7 +62,10 @@ def nodes_of(x: Any, edge_index: Any) -> Nodes:
     if features.dim() != 2 or 0 in features.shape:
         raise ValueError(f"X: expected [N, d] with at least a node and a feature (got shape {list(features.shape)})")
     _finite("X", features)
+    _rounding("X", features)
     edges = _tensor("edge_index", edge_index)
+    if not edges.numel():
+        edges = edges.long()  # an empty list has no whole numbers
     if edges.dim() != 2 or len(edges) != 2 or edges.is_floating_point() or edges.is_complex():
         raise ValueError(f"edge_index: expected [2, E] whole numbers (got {inputs.describe(edges)})")
     edges = edges.to(features.device, torch.int64)
@@ -77,6 +84,7 @@ def _column(name: str, value: Any, nodes: Nodes) -> Tensor:
         raise ValueError(f"{name}: expected [{len(nodes)}], one a node of X (got shape {list(column.shape)})")
     column = column.reshape(len(nodes))
     _finite(name, column)
+    _rounding(name, column.unsqueeze(1))
     return column
 
 
@@ -86,11 +94,30 @@ def _tensor(name: str, value: Any) -> Tensor:
             raise ValueError(f"{name}: expected a dense tensor of real numbers (got {inputs.describe(value)})")
         return value.detach()
     array = np.asarray(value)
+    if array.dtype == object:  # a table's columns of several types
+        with contextlib.suppress(TypeError, ValueError):  # named below
+            array = np.asarray(value, dtype=np.float64)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name}: expected numbers (got {type(value).__name__} of {array.dtype})")
     if array.dtype == np.longdouble:
         array = array.astype(np.float64)
-    return torch.from_numpy(np.ascontiguousarray(array))
+    array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def _rounding(name: str, columns: Tensor) -> None:
+    """Warn where 32 bits keep less than three digits of how a column ``[N, d]`` varies."""
+    low, high = columns.aminmax(dim=0)
+    deviation = columns.std(0, correction=0)
+    coarse = (torch.maximum(low.abs(), high.abs()) * 2**-24 > 1e-3 * deviation) & (high > low)
+    if bool(coarse.any()):
+        column = int(coarse.nonzero()[0])
+        where, got = f" of column {column}" * (columns.shape[1] > 1), f"{low[column]:g} to {high[column]:g}"
+        warnings.warn(
+            f"{name}: expected numbers whose deviation is more than 1/16,000 of their size, for they are computed with "
+            f"in 32 bits: subtract their mean first (got {got}{where})",
+            stacklevel=5,
+        )
 
 
 def _finite(name: str, values: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -78,7 +79,7 @@ def _pair(own: np.ndarray, other: np.ndarray, method: str, rival: str) -> Compar
             return Comparison(method, rival, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, len(own))
         size, signed = float(np.copysign(np.inf, mean)), 2 * 0.5 ** len(own)  # all ranks on one side
         return Comparison(method, rival, mean, mean, mean, size, 0.0, signed, signed, len(own))
-    reach = float(student.ppf(0.975, len(own) - 1)) * deviation / np.sqrt(len(own))
+    reach = float(student.ppf(0.975, len(own) - 1)) * deviation / math.sqrt(len(own))
     t_p, w_p = float(ttest_rel(own, other).pvalue), float(wilcoxon(difference).pvalue)
     return Comparison(
         method, rival, mean, mean - reach, mean + reach, mean / deviation, t_p, w_p, max(t_p, w_p), len(own)

@@ -55,9 +55,9 @@ def simulate_paper(
 
     Source: arXiv 2511.13018 and its public code. Three things to know before using it as a benchmark: the treatment is
     a threshold and no draw, so overlap is nearly violated; the output of a random GCN is tiny or dead, so that all
-    effects but ``"local_x"`` are nearly constant (variances of 0 to .04); and of :math:`E[\tau^2]`, about 4.3, the
-    square of the mean is nearly all, which a final stage without intercept cannot express. `simulate` mends the first
-    two.
+    effects but ``"local_x"`` are nearly constant (variances of 0 to .01 on average, .08 at most); and of
+    :math:`E[\tau^2]`, about 4.3, the square of the mean is nearly all, which a final stage without intercept cannot
+    express. `simulate` mends the first two.
 
     Args:
         effect: Which.

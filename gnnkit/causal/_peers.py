@@ -15,6 +15,8 @@ from gnnkit.causal._nodes import Nodes
 # name -> estimator and hops of the features
 PEERS = {
     "econml forest": ("forest", 0),
+    "econml linear": ("linear", 0),
+    "econml nonparametric": ("nonparametric", 0),
     "econml forest, graph features": ("forest", 2),
     "econml linear, graph features": ("linear", 2),
     "econml nonparametric, graph features": ("nonparametric", 2),

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.model_selection import KFold
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from gnnkit.causal._average import AverageEffect, Overlap, average, corrections, overlap, quantile, ratio
+from gnnkit.causal._average import AverageEffect, average, corrections, quantile, ratio, require_finite
 from gnnkit.causal._exposure import check_exposure, expected_exposure, exposure_of
-from gnnkit.causal._folds import Fold, by_fold, folds_of, mean_prediction, nuisances, over_folds
+from gnnkit.causal._folds import Fold, by_fold, fold_numbers, folds_of, mean_prediction, nuisances, over_folds
 from gnnkit.causal._learner import GraphLearner, as_given, probability
 from gnnkit.causal._linear_stages import KnownStage
 from gnnkit.causal._nodes import Nodes
 from gnnkit.causal._observed import Observed
+from gnnkit.causal._overlap import overlap
 from gnnkit.causal._published import published_stage
 from gnnkit.causal._stages import Asked, Stage, fit_all, make_stage
 from gnnkit.causal._task import Task
@@ -37,8 +38,8 @@ class GraphRLearner(GraphLearner):
 
     Source: Nie and Wager, arXiv 1712.04912; on graphs arXiv 2511.13018. What differs from the latter's public code: the
     linear effect has a constant (without it the published comparison says little, see the page on reproductions);
-    propensities are clipped; and the effect is the mean of one fit a fold, each stopped by the R-loss of its held-out
-    fold, so there is an effect of every node from a fit that did not see it. `GraphRLearner.published` has the
+    propensities are clipped; and the effect is the mean of one fit a fold, each stopped by the R-loss of nodes that it
+    sets aside, so there is an effect of every node from a fit that did not see it. `GraphRLearner.published` has the
     published form.
 
     Cost: ``5 n_folds`` fits, each at most ``epochs`` passes over the graph; two of five serve the average effect alone.
@@ -53,7 +54,7 @@ class GraphRLearner(GraphLearner):
         n_folds: Number of folds, or a splitter of scikit-learn.
         treatment: ``"binary"``, or ``"continuous"`` for doses, whose effect is that of one unit.
         clip: Propensities are kept within [clip, 1 - clip].
-        trim: Nodes with propensities outside [trim, 1 - trim] are left out of effect and averages.
+        trim: Nodes with propensities outside [trim, 1 - trim] are left out of effect and averages; 0 for doses.
         exposure: ``"share"``, ``"any"`` or ``"count"``: the treatment of neighbours may act too, by the share of them
             that is treated, by whether any is, or by how many are; its effect is the same for all nodes and linear in
             that exposure. None: nodes do not interfere.
@@ -68,6 +69,7 @@ class GraphRLearner(GraphLearner):
         outcome_residual_: ``[N]``, Y - m.
         treatment_residual_: ``[N]``, T - e.
         held_out_effect_: ``[N]`` effects by fits that did not see the node (with ``cross_fit_effect``).
+        fold_: ``[N]``, which fold each node was held out with, for `calibration` and `uplift_curve`.
         kept_: ``[N]`` bool, nodes within ``trim``.
         overlap_: How far every node could have had either treatment.
 
@@ -90,8 +92,8 @@ class GraphRLearner(GraphLearner):
     outcome_residual_: Tensor
     treatment_residual_: Tensor
     held_out_effect_: Tensor
+    fold_: Tensor
     kept_: Tensor
-    overlap_: Overlap
 
     def __init__(
         self,
@@ -152,9 +154,15 @@ class GraphRLearner(GraphLearner):
         return average(self.plain_effect_[self.kept_], self.corrections_[self.kept_], level, target)
 
     def scores(self) -> Tensor:
-        """``[N]``: doubly robust scores, whose mean over any group of nodes estimates the group's mean effect."""
+        """``[N]``: doubly robust scores, whose mean over any group of nodes estimates the group's mean effect.
+
+        Raises:
+            ValueError: Propensities are 0 or 1 and ``clip`` is 0.
+        """
         check_is_fitted(self, "models_")
-        return self.plain_effect_ + self.corrections_
+        scores = self.plain_effect_ + self.corrections_
+        require_finite(scores)
+        return scores
 
     def spillover_effect(self, level: float = 0.95) -> AverageEffect:
         """What one unit of exposure to treated neighbours adds to a node's outcome.
@@ -171,7 +179,9 @@ class GraphRLearner(GraphLearner):
     def effect_interval(self, X: Any, edge_index: Any = None, level: float = 0.95) -> tuple[Any, Any]:
         """Lower and upper ends ``[N]`` of intervals for the effects, by the spread of the bootstrap's fits.
 
-        They cover the final stage's variance, not what a stage of its kind cannot express.
+        They cover the final stage's variance, not what a stage of its kind cannot express, nor what stopping leaves
+        out: with the default stage, on six networks of `simulate` of 1,000 nodes, intervals of 95 % covered the effects
+        of 63 to 84 % of the nodes.
 
         Raises:
             ValueError: The learner was made without ``n_bootstrap``.
@@ -195,6 +205,7 @@ class GraphRLearner(GraphLearner):
         outcome, propensity = make_stage("outcome", self.outcome), make_stage("propensity", self.propensity)
         effect = make_stage("effect", self.effect_stage, r_loss=True)
         folds = folds_of(self.n_folds, data.treatment, self.treatment, self.random_state)
+        self.fold_ = fold_numbers(folds, data.treatment)
         self._keep_nuisances(data, *nuisances(data, folds, outcome, propensity, self.treatment))
         spilled = torch.zeros_like(data.outcome) if self.exposure is None else self._spilled(data, outcome, folds)
         task = Task("effect", data.outcome - spilled - self.own_outcome_, self.treatment_residual_, self.kept_.float())
@@ -230,10 +241,11 @@ class GraphRLearner(GraphLearner):
     def _keep_nuisances(self, data: Observed, m: Tensor, e: Tensor) -> None:
         self.kept_ = torch.ones_like(e, dtype=torch.bool)
         if self.treatment == "binary":
-            raw, e = e, e.clamp(self.clip, 1 - self.clip)
-            self.kept_ = (raw >= self.trim) & (raw <= 1 - self.trim)
-            self.overlap_ = overlap(raw, e, data.treatment, self.kept_)
-            self._warn()
+            self.kept_ = (e >= self.trim) & (e <= 1 - self.trim)
+            if not bool(self.kept_.any()):
+                raise ValueError(f"trim: expected some nodes within [{self.trim}, {1 - self.trim}] (got none)")
+            self.overlap_ = overlap(e, data.treatment, self.clip, self.kept_)
+            e = e.clamp(self.clip, 1 - self.clip)
         self.outcome_, self.own_outcome_, self.propensity_ = m, m, e
         self.outcome_residual_, self.treatment_residual_ = data.outcome - m, data.treatment - e
 
@@ -264,23 +276,14 @@ class GraphRLearner(GraphLearner):
         self.outcome_residual_ = data.outcome - self.outcome_
         return unit * exposed
 
-    def _warn(self) -> None:
-        if not bool(self.kept_.any()):
-            raise ValueError(f"trim: expected some nodes within [{self.trim}, {1 - self.trim}] (got none)")
-        if self.clip and self.overlap_.clipped > 0.05:
-            share, ends = 100 * self.overlap_.clipped, f"{self.clip:g} or above {1 - self.clip:g}"
-            warnings.warn(
-                f"{share:.0f} % of the nodes have propensities below {ends}: they could hardly have been either "
-                "treated or not: their effects are guesses. trim=0.05 leaves them out, overlap_ describes them",
-                stacklevel=5,
-            )
-
     def _check(self) -> None:
         probability("clip", self.clip, 0.5)
         probability("trim", self.trim, 0.5)
         check_exposure(self.exposure)
-        whole = isinstance(self.n_bootstrap, int) and not isinstance(self.n_bootstrap, bool)
+        whole = isinstance(self.n_bootstrap, int | np.integer) and not isinstance(self.n_bootstrap, bool)
         if not whole or self.n_bootstrap < 0 or self.n_bootstrap == 1:
             raise ValueError(f"n_bootstrap: expected 0 or a whole number >= 2 (got {self.n_bootstrap!r})")
+        if self.treatment == "continuous" and self.trim:
+            raise ValueError(f"trim: expected 0 for doses, which have no propensities (got {self.trim!r})")
         if self.treatment == "continuous" and self.exposure is not None:
             raise ValueError("exposure: expected treatments in {0, 1} (got treatment='continuous')")

@@ -12,9 +12,9 @@ import torch
 from sklearn.model_selection import KFold
 from torch import Tensor
 
-from gnnkit.causal._average import Overlap
 from gnnkit.causal._linear_stages import ConstantStage, FittedKnown, FittedLinear, KnownStage, LinearStage
 from gnnkit.causal._networks import GraphNetwork
+from gnnkit.causal._overlap import Overlap
 from gnnkit.causal._stages import FittedNetwork, NetworkStage
 
 _STAGES = {cls.__name__: cls for cls in (NetworkStage, LinearStage, ConstantStage, KnownStage)}
@@ -49,7 +49,7 @@ def read(cls: type, path: Path) -> Any:
         got = content.get("gnnkit_learner") if isinstance(content, dict) else type(content).__name__
         raise ValueError(f"{path}: expected a {cls.__name__} (got {got})")
     if content.get("version") != _VERSION:
-        raise ValueError(f"{path}: expected version {_VERSION} (got {content['version']})")
+        raise ValueError(f"{path}: expected version {_VERSION} (got {content.get('version')})")
     try:
         learner = cls(**{name: _made(value) for name, value in content["params"].items()})
         for name, value in content["fitted"].items():

@@ -20,15 +20,14 @@ from gnnkit.causal._peers import PEERS, peer_effect
 from gnnkit.causal._published import published_stage
 from gnnkit.causal._r_learner import GraphRLearner
 from gnnkit.causal._random import seeded
-from gnnkit.causal._simulate import simulate
+from gnnkit.causal._simulate import GRAPHS, simulate
 from gnnkit.causal._stages import Asked, Stage, fit_all, make_stage
 from gnnkit.causal._task import Task
 from gnnkit.datasets import load
 
 MODES = ("paper", "repaired")
 _OF_PAPER = ("effect", "network")  # settings without effect in the other mode
-_OF_REPAIRED = ("share", "heterogeneity", "selection", "homophily", "peers")
-DRAWN = ("ba", "er", "sbm")
+_OF_REPAIRED = ("share", "heterogeneity", "selection", "homophily")
 EFFECTS = ("constant", "linear", "linear-graph", "mlp", "gcn", "sage", "sign")
 
 
@@ -48,7 +47,7 @@ class Study:
         heterogeneity: Of repaired mode, see `simulate`, as are the next two.
         selection: How far treatment depends on features and graph.
         homophily: How alike neighbours are.
-        peers: Of repaired mode: ask EconML's estimators too.
+        peers: Ask EconML's estimators too.
     """
 
     mode: str = "paper"
@@ -102,6 +101,7 @@ def run_seed(study: Study, seed: int, root: str | None = None) -> dict[str, Any]
     with seeded(seed):
         data = draw_paper(study.effect, study.graph, num_nodes=study.num_nodes, noise=study.noise, root=root)
         estimates = dict(_published(observed(data, None, None, None, "binary"), study.network))
+    estimates |= _peers(study, data, seed)
     facts = _facts(data)
     degree = torch.bincount(data.edge_index[0], minlength=data.num_nodes).float()
     groups = {"hubs": degree >= degree.quantile(0.9), "periphery": degree <= degree.quantile(0.5)}
@@ -139,7 +139,7 @@ def _published(data: Observed, network: str) -> Iterator[tuple[str, Tensor]]:
 
 
 def _repaired(study: Study, seed: int, root: str | None) -> dict[str, Any]:
-    graph = study.graph if study.graph in DRAWN else load(study.graph, root)
+    graph = study.graph if study.graph in GRAPHS else load(study.graph, root)
     data = simulate(
         graph,
         seed,
@@ -151,9 +151,12 @@ def _repaired(study: Study, seed: int, root: str | None) -> dict[str, Any]:
         homophily=study.homophily,
     )
     estimates = {"true mean": torch.full_like(data.effect, data.average_effect)}
+    given = observed(data, None, None, None, "binary")
     for name in ("mlp", "sign"):
-        first = GraphRLearner(name, name, "constant", random_state=seed).fit(data)
-        known = KnownStage(first.outcome_), KnownStage(first.propensity_)
+        folds, stage = folds_of(5, data.treatment, "binary", seed), make_stage("nuisances", name)
+        with seeded(seed):  # those of GraphRLearner(name, name, random_state=seed), for all final stages
+            m, e = nuisances(given, folds, stage, stage, "binary")
+        known = KnownStage(m), KnownStage(e)
         for effect in EFFECTS:
             learner = GraphRLearner(*known, effect, random_state=seed).fit(data)
             estimates[f"{name} + {effect}"] = learner.effect(data)
@@ -164,9 +167,11 @@ def _repaired(study: Study, seed: int, root: str | None) -> dict[str, Any]:
         "dr-learner": GraphDRLearner,
     }
     estimates |= {name: learner(random_state=seed).fit(data).effect(data) for name, learner in others.items()}
-    if study.peers:
-        estimates |= {name: peer_effect(name, data, seed) for name in PEERS}
-    return _row(seed, data, estimates, _facts(data))
+    return _row(seed, data, estimates | _peers(study, data, seed), _facts(data))
+
+
+def _peers(study: Study, data: CausalData, seed: int) -> dict[str, Tensor]:
+    return {name: peer_effect(name, data, seed) for name in PEERS} if study.peers else {}
 
 
 def _row(seed: int, data: CausalData, estimates: dict[str, Tensor], facts: dict[str, float]) -> dict[str, Any]:

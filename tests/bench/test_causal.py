@@ -134,6 +134,12 @@ def test_the_page_the_plot_and_every_error_are_written(record: RunRecord, tmp_pa
             range(5, 8),
             "gnnkit causal study --mode repaired --graph cora --share 0.5 --peers --first 5 --seeds 3",
         ),
+        (
+            Study(),
+            [7, 1, 8],
+            "gnnkit causal study --mode paper --first 1 --seeds 1 "
+            "&& gnnkit causal study --mode paper --first 7 --seeds 2",
+        ),
     ],
 )
 def test_the_command_repeats_the_study(

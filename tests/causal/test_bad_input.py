@@ -9,7 +9,9 @@ import pytest
 import torch
 from learners import FAST, LEARNERS
 from sklearn.base import clone
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.neighbors import KNeighborsRegressor
+from sklearn.pipeline import make_pipeline
 
 from gnnkit.causal import (
     CausalData,
@@ -69,6 +71,10 @@ def test_bad_input_is_named_with_its_remedy(name: str, changes: dict[str, Any], 
         ({"trim": -0.1}, r"trim: expected a number in \[0, 0.5\)"),
         ({"exposure": "all"}, "exposure: expected one of share, any, count or None"),
         ({"exposure": "any", "treatment": "continuous"}, "exposure: expected treatments in {0, 1}"),
+        ({"trim": 0.1, "treatment": "continuous"}, "trim: expected 0 for doses"),
+        ({"clip": True}, r"clip: expected a number in \[0, 0.5\)"),
+        ({"outcome": LogisticRegression()}, "estimator: expected a regressor for targets other than 0 and 1"),
+        ({"effect": make_pipeline(KNeighborsRegressor())}, r"fit takes sample_weight, for the R-loss \(got Pipeline\)"),
         ({"n_bootstrap": 1}, "n_bootstrap: expected 0 or a whole number >= 2"),
         ({"outcome": LinearStage(hops=-1)}, "hops: expected a whole number from 0 to 10"),
         ({"outcome": LinearStage(ridge=-1.0)}, "ridge: expected a number >= 0 or None"),
@@ -115,3 +121,30 @@ def test_both_a_data_object_and_its_parts_are_refused(data: CausalData) -> None:
     for target, level, message in (("all", 0.9, "target: expected"), ("sample", 1.0, "level: expected")):
         with pytest.raises(ValueError, match=message):
             learner.average_effect(level, target)
+
+
+def test_one_treated_node_is_too_few_for_folds(data: CausalData) -> None:
+    treatment = torch.zeros(300)
+    treatment[7] = 1
+    with pytest.raises(ValueError, match=r"T: expected two nodes of each treatment for folds \(got 1 of one\)"):
+        GraphRLearner().fit(data.x, treatment, data.outcome, data.edge_index)
+
+
+def test_numbers_that_32_bits_cannot_tell_apart_are_warned_of(data: CausalData) -> None:
+    learner = GraphRLearner("linear", "linear", "linear", 2, random_state=0)
+    with pytest.warns(UserWarning, match=r"Y: expected numbers whose deviation .*subtract their mean first"):
+        learner.fit(data.x, data.treatment, data.outcome.double() + 1e6, data.edge_index)
+    x = data.x.double().numpy().copy()
+    x[:, 3] = 1.6e9 + 100 * x[:, 3]
+    with pytest.warns(UserWarning, match=r"X: expected numbers whose .* of column 3\)"):
+        learner.fit(x, data.treatment, data.outcome, data.edge_index)
+    x[:, 3] = 1.6e9
+    learner.fit(x, data.treatment, data.outcome, data.edge_index)  # a constant has nothing to lose
+
+
+def test_weights_of_edges_are_said_to_be_left_aside(data: CausalData) -> None:
+    weighted = data.to_pyg()
+    weighted.edge_weight = torch.rand(weighted.num_edges)
+    learner = GraphRLearner("linear", "linear", "linear", 2, random_state=0)
+    with pytest.warns(UserWarning, match="edge_weight: edges count alike here"):
+        learner.fit(weighted)

@@ -13,9 +13,11 @@ from learners import FAST, LEARNERS
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import Ridge
-from sklearn.model_selection import KFold
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.neighbors import KNeighborsRegressor
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -29,6 +31,7 @@ from gnnkit.causal import (
     NetworkStage,
     simulate,
 )
+from gnnkit.causal._nodes import Nodes
 
 
 def test_nothing_of_an_earlier_fit_is_left(data: CausalData) -> None:
@@ -43,7 +46,8 @@ def test_nothing_of_an_earlier_fit_is_left(data: CausalData) -> None:
 
 def test_numbers_of_numpy_are_numbers(data: CausalData, tmp_path: Path) -> None:
     plain = GraphRLearner("linear", "linear", LinearStage(ridge=1.0), 3, random_state=1).fit(data)
-    numbers: dict[str, Any] = {"clip": np.float64(0.01), "random_state": np.int64(1), "n_folds": np.int64(3)}
+    numbers: dict[str, Any] = {"clip": np.float32(0.01), "random_state": np.int64(1), "n_folds": np.int64(3)}
+    numbers["n_bootstrap"] = np.int64(2)
     learner = GraphRLearner("linear", "linear", LinearStage(ridge=np.float64(1.0)), **numbers)
     learner.fit(data).save(tmp_path / "l.pt")
     for each in (learner, GraphRLearner.load(tmp_path / "l.pt")):
@@ -211,3 +215,54 @@ def test_estimators_of_scikit_learn_and_modules_are_stages(data: CausalData) -> 
     assert learner.effect(data).shape == (300,)
     ridge = GraphRLearner("linear", classifier, Ridge(1.0), 2, random_state=0).fit(data)
     assert ridge.models_[0].estimator.coef_.shape == (31,)  # features of two hops and the degree
+
+
+def test_a_classifier_gives_probabilities_of_an_outcome_of_0_and_1(data: CausalData) -> None:
+    happened = (data.outcome > data.outcome.median()).float()
+    model = LogisticRegression(max_iter=1000)
+    learner = GraphTLearner(model).fit(data.x, data.treatment, happened, data.edge_index)
+    z = Nodes(data.x, data.edge_index).hops(2).double().numpy()
+    arms = [
+        clone(model).fit(z[data.treatment == arm], happened[data.treatment == arm].long()).predict_proba(z)[:, 1]
+        for arm in (0, 1)
+    ]
+    assert_close(learner.effect(data).double(), torch.from_numpy(arms[1] - arms[0]).double(), atol=1e-4, rtol=1e-4)
+    forest = RandomForestClassifier(20, random_state=0)
+    never = GraphTLearner(forest).fit(data.x, data.treatment, happened * data.treatment, data.edge_index)
+    assert bool((never.effect(data) >= 0).all())  # no untreated node had it
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        make_pipeline(StandardScaler(), Ridge(2.0)),
+        GridSearchCV(Ridge(), {"alpha": [2.0]}),
+        GridSearchCV(make_pipeline(StandardScaler(), Ridge()), {"ridge__alpha": [2.0]}),
+    ],
+)
+def test_pipelines_and_searches_hand_weights_on(data: CausalData, estimator: Any) -> None:
+    learner = GraphRLearner("linear", "linear", estimator, 2, cross_fit_effect=False, random_state=0).fit(data)
+    dose = learner.treatment_residual_.double().numpy()
+    target = learner.outcome_residual_.double().numpy() / dose
+    z = Nodes(data.x, data.edge_index).hops(2).double().numpy()
+    if isinstance(estimator, Pipeline) or isinstance(estimator.estimator, Pipeline):
+        z = StandardScaler().fit_transform(z)
+    expected = Ridge(2.0).fit(z, target, dose**2).predict(z)
+    assert_close(learner.effect(data).double().numpy(), expected, atol=1e-3, rtol=1e-3)
+
+
+def test_tables_lists_and_foreign_byte_orders_are_arrays(data: CausalData) -> None:
+    pandas = pytest.importorskip("pandas")
+    learner = GraphRLearner("linear", "linear", "linear", 2, random_state=0)
+    expected = learner.fit(data).effect(data).numpy()
+    x, edges = data.x.numpy(), data.edge_index.numpy()
+    table = pandas.DataFrame(x)
+    columns = pandas.Series(data.treatment.numpy().astype(bool)), pandas.Series(data.outcome.numpy())
+    for given, link in ((table, edges), (x.astype(">f4"), edges.astype(">i8")), (x.tolist(), edges.tolist())):
+        effect = learner.fit(given, *columns, link).effect(given, link)
+        assert isinstance(effect, np.ndarray)
+        assert_close(effect, expected, atol=1e-5, rtol=1e-5)
+    mixed = pandas.DataFrame(x)
+    mixed["flag"] = x[:, 0] > 0
+    assert learner.fit(mixed, *columns, edges).effect(mixed, edges).shape == (300,)
+    assert learner.fit(table, *columns, [[], []]).effect(table, [[], []]).shape == (300,)

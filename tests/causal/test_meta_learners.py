@@ -18,10 +18,8 @@ from gnnkit.causal import (
     GraphXLearner,
     KnownStage,
     LinearStage,
-    calibration,
     compare,
     simulate,
-    uplift_curve,
 )
 from gnnkit.causal._paired import holm
 
@@ -92,61 +90,6 @@ def test_learners_find_effects_that_come_through_the_graph(learner: GraphTLearne
     data = simulate("ba", seed=2, num_nodes=2000)
     error = (learner.fit(data).effect(data) - data.effect).square().mean()
     assert error < 0.2 * data.effect.var()
-
-
-# ------------------------------------------------------------------ whom to treat, and calibration
-
-
-def test_the_uplift_curve_is_the_mean_gain_of_treating_the_first(data: CausalData) -> None:
-    effect, scores = torch.tensor([0.0, 3.0, 1.0, 2.0]), torch.tensor([-1.0, 4.0, 1.0, 2.0])
-    curve = uplift_curve(effect, scores)
-    assert_close(curve.gain, np.array([0, 4, 6, 7, 6]) / 4)
-    heights = (curve.gain[:-1] + curve.gain[1:]) / 2 - (np.arange(4) + 0.5) / 4 * curve.gain[-1]
-    assert curve.area.estimate == pytest.approx(heights.mean())
-
-
-def test_nodes_of_the_same_effect_have_no_order() -> None:
-    same = uplift_curve(torch.ones(200), torch.linspace(3, 1, 200))
-    assert same.area.estimate == pytest.approx(0, abs=1e-12)
-    assert_close(same.gain, np.linspace(0, 2, 201))
-    ties = uplift_curve(torch.tensor([1.0, 2.0, 2.0, 0.0]), torch.tensor([1.0, 4.0, 2.0, 0.0]))
-    assert_close(ties.gain, np.array([0, 3, 6, 7, 7]) / 4)
-
-
-def test_uplift_and_calibration_tell_right_effects_from_noise_and_exaggeration(data: CausalData) -> None:
-    learner = GraphRLearner("linear-graph", KnownStage(data.propensity), "linear", random_state=0).fit(data)
-    scores = learner.scores()
-    right = calibration(data.effect, scores).slope
-    assert right.low < 1 < right.high
-    assert right.low > 0.5
-    doubled = calibration(2 * data.effect, scores).slope
-    assert doubled.estimate == pytest.approx(right.estimate / 2, rel=1e-4)
-    noise = torch.randn(400, generator=torch.Generator().manual_seed(0))
-    assert calibration(noise, scores).slope.low < 0 < calibration(noise, scores).slope.high
-    areas = [uplift_curve(effect, scores).area for effect in (data.effect, noise, -data.effect)]
-    assert areas[0].low > 0 > areas[2].high
-    assert areas[1].low < 0 < areas[1].high
-    groups = calibration(data.effect, scores, groups=4)
-    assert np.all(np.diff(groups.predicted) > 0)
-    assert np.all(np.abs(groups.observed - groups.predicted) < 4 * groups.standard_error)
-
-
-@pytest.mark.parametrize(
-    ("effect", "scores", "options", "message"),
-    [
-        (torch.ones(5), torch.ones(4), {}, r"expected two \[N\], N at least 4"),
-        (torch.ones(3), torch.ones(3), {}, r"expected two \[N\], N at least 4"),
-        (torch.tensor([1.0, 2, 3, torch.nan]), torch.ones(4), {}, "expected finite numbers"),
-        (torch.ones(5), torch.ones(5), {"groups": 2}, r"effect: expected effects that differ \(got 1 for all\)"),
-        (torch.arange(5.0), torch.ones(5), {"groups": 3}, r"groups: expected 2 to 2, half of the nodes \(got 3\)"),
-        (torch.arange(5.0), torch.ones(5), {"groups": 2, "level": 0.0}, r"level: expected a number within \(0, 1\)"),
-    ],
-)
-def test_bad_effects_and_scores_are_named(
-    effect: torch.Tensor, scores: torch.Tensor, options: dict[str, object], message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        calibration(effect, scores, **options)  # type: ignore[arg-type]
 
 
 # ------------------------------------------------------------------ comparisons

@@ -15,13 +15,16 @@ from torch.testing import assert_close
 
 from gnnkit.causal import (
     CausalData,
+    GraphDRLearner,
     GraphRLearner,
+    GraphXLearner,
     KnownStage,
     LinearStage,
     calibration,
     simulate,
 )
 from gnnkit.causal._exposure import expected_exposure, exposure_of
+from gnnkit.causal._nodes import Nodes
 
 
 def test_the_linear_effects_are_the_published_ridge_and_the_one_with_a_constant(data: CausalData) -> None:
@@ -93,19 +96,15 @@ def test_held_out_nuisances_do_not_see_the_nodes_own_outcome_or_treatment(data: 
 
 
 def test_held_out_nodes_pass_messages(data: CausalData) -> None:
-    """The loss is masked and the graph is not: features of the other fold count."""
+    """The loss is masked and the graph is not: a fold is fitted on features that all nodes have sent."""
     folds = [(np.arange(150), np.arange(150, 300)), (np.arange(150, 300), np.arange(150))]
-    learner = GraphRLearner(LinearStage(hops=1, ridge=1.0), "constant", "constant", folds)
-    before = learner.fit(data)
-    x = data.x.clone()
-    x[150:] += torch.randn(150, 10)
-    after = clone(learner).fit(x, data.treatment, data.outcome, data.edge_index)
-    fitted_on_them = before.models_, after.models_
-    assert fitted_on_them
-    assert not torch.allclose(after.outcome_[150:], before.outcome_[150:])
-    touched = torch.isin(data.edge_index[1], torch.arange(150)) & (data.edge_index[0] >= 150)
-    nodes = data.edge_index[1][touched].unique()  # type: ignore[no-untyped-call]
-    assert not torch.allclose(after.outcome_[nodes], before.outcome_[nodes])
+    found = GraphRLearner(LinearStage(hops=1, ridge=1.0), "constant", "constant", folds).fit(data).outcome_[150:]
+    within = (data.edge_index < 150).all(0)
+    for edges, right in ((data.edge_index, True), (data.edge_index[:, within], False)):
+        z, y = Nodes(data.x, edges).hops(1).double().numpy(), data.outcome.double().numpy()
+        whole = Nodes(data.x, data.edge_index).hops(1).double().numpy()
+        expected = Ridge(1.0).fit(z[:150], y[:150]).predict(whole[150:])
+        assert torch.allclose(found.double(), torch.from_numpy(expected), atol=1e-4) is right
 
 
 def test_a_dose_has_the_slope_of_its_outcome() -> None:
@@ -161,7 +160,7 @@ def test_held_out_effects_of_no_heterogeneity_do_not_look_useful(stage: str) -> 
         outcome = data.outcome + 0.5 * torch.randn(200, generator=torch.Generator().manual_seed(seed))
         learner = GraphRLearner(*known(data), stage, random_state=seed)
         learner.fit(data.x, data.treatment, outcome, data.edge_index)
-        found += calibration(learner.held_out_effect_, learner.scores()).slope.low > 0
+        found += calibration(learner.held_out_effect_, learner.scores(), folds=learner.fold_).slope.low > 0
     assert found <= 5
 
 
@@ -219,3 +218,25 @@ def test_little_overlap_is_described_warned_of_and_can_be_trimmed(data: CausalDa
     assert trimmed.average_effect().estimate == pytest.approx(float(scores.mean()), rel=1e-4)
     with pytest.raises(ValueError, match="trim: expected some nodes within"):
         GraphRLearner(outcome, KnownStage(1.0), "constant", 2, trim=0.05).fit(data)
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.01])
+def test_propensities_of_0_and_1_are_warned_of_by_all_that_use_them(data: CausalData, clip: float) -> None:
+    sure = KnownStage(data.treatment)
+    learners = [GraphRLearner("linear", sure, "constant", 2, clip=clip), GraphXLearner("linear", sure, "constant")]
+    if clip:
+        learners.append(GraphDRLearner("linear", sure, "constant", 2, clip=clip))
+    for learner in learners:
+        with pytest.warns(UserWarning, match="100 % of the nodes have propensities below 0.01 or above 0.99"):
+            learner.fit(data)
+        assert learner.overlap_.extreme == 1
+    if not clip:
+        with pytest.raises(ValueError, match=r"clip: expected a number > 0, such as 0.01"):
+            GraphDRLearner("linear", sure, "constant", 2, clip=0.0).fit(data)
+        wrong = KnownStage(1 - data.treatment)
+        with pytest.warns(UserWarning, match="100 % of the nodes"):
+            learner = GraphRLearner("linear", wrong, "constant", 2, clip=0.0).fit(data)
+        assert learner.overlap_.effective == 0
+        for asked in (learner.scores, learner.average_effect):
+            with pytest.raises(ValueError, match=r"expected propensities within \(0, 1\): set clip"):
+                asked()
