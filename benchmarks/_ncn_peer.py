@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import random
 import sys
 from functools import cache, partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from torch import Tensor
 from gnnkit.bench import LinkConfig
 from gnnkit.links import LinkSplit, hits_at
 from gnnkit.train import TrainConfig
+from gnnkit.train._link_scores import link_loss
 
 _PREDICTORS = {"ncn": "cn1", "ncnc": "incn1cn1", "gae": "cn0"}
 _EMPTY = ("ogb", "ogb.linkproppred", "torch.utils.tensorboard", "ogbdataset")
@@ -63,6 +65,7 @@ class Peer:
         from torch_sparse import SparseTensor
 
         theirs.set_seed(seed)
+        random.seed(seed)  # PyG draws negatives by it, and their function leaves it out
         graph = split.graph()
         edge_index = graph.adj.to_edge_index()
         self.data = Data(x=x, edge_index=edge_index, num_nodes=split.num_nodes)
@@ -125,7 +128,8 @@ class Peer:
         return found
 
     def scores(self, k: int = 100) -> dict[str, float]:
-        """Hits@k of validation and test."""
+        """Hits@k of validation and test, and the validation loss."""
         split = self.split
         valid, valid_neg, test, test_neg = self.logits(split.valid, split.valid_neg, split.test, split.test_neg)
-        return {"valid": hits_at(valid, valid_neg, k), "test": hits_at(test, test_neg, k)}
+        hits = {"valid": hits_at(valid, valid_neg, k), "test": hits_at(test, test_neg, k)}
+        return hits | {"valid_loss": float(link_loss(valid, valid_neg))}

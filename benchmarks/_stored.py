@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -50,9 +51,11 @@ def finish(
             store.write_text("".join(f"{line}\n" for line in whole))
     missing = [(number, run) for number, run in enumerate(wanted) if key(run) not in stored]
     store.parent.mkdir(parents=True, exist_ok=True)
-    with multiprocessing.get_context("spawn").Pool(processes) as pool, store.open("a") as file:
-        jobs = [(execute, number, run) for number, run in missing]
-        for count, (number, row) in enumerate(pool.imap_unordered(_execute, jobs), start=1):
+    # its workers may be killed or exit: that is an error here, and not a wait for ever
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool, store.open("a") as file:
+        jobs = {pool.submit(execute, run): number for number, run in missing}
+        for count, job in enumerate(_completed(jobs, pool), start=1):
+            number, row = jobs[job], job.result()
             name = key(wanted[number])
             stored[name] = row
             file.write(json.dumps({"key": name, "commit": commit(), "row": row}) + "\n")
@@ -61,6 +64,9 @@ def finish(
     return [stored[key(run)] for run in wanted]
 
 
-def _execute(job: tuple[Callable[[Any], Row], int, Any]) -> tuple[int, Row]:
-    execute, number, run = job
-    return number, execute(run)
+def _completed(jobs: Iterable[Future[Row]], pool: ProcessPoolExecutor) -> Iterator[Future[Row]]:
+    """The jobs as they end; after one that failed no further one begins."""
+    for job in as_completed(jobs):
+        if job.exception() is not None:
+            pool.shutdown(wait=False, cancel_futures=True)
+        yield job

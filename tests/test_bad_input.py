@@ -1309,7 +1309,17 @@ SURFACES |= {
 
 WORDS = st.from_regex(r"[a-z_]{1,12}", fullmatch=True)
 GROUPS = {
-    "train": ["lr", "weight_decay", "decay", "max_epochs", "patience", "monitor", "schedule", "checkpoint_every"],
+    "train": [
+        "lr",
+        "weight_decay",
+        "decay",
+        "max_epochs",
+        "patience",
+        "monitor",
+        "schedule",
+        "eval_every",
+        "checkpoint_every",
+    ],
     "model": ["hidden_channels", "num_layers", "dropout", "activation", "heads", "out_heads", "attention_dropout"],
 }
 WHOLE = st.sampled_from(

@@ -28,11 +28,11 @@ from torch import Tensor
 from gnnkit import links
 from gnnkit.bench import recipe
 from gnnkit.bench._links import build_link, link_task
-from gnnkit.bench._provenance import source_digest
 from gnnkit.datasets import load
 from gnnkit.train import fit, override, seed_everything
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from _link_runs import SOURCE
 from _rows import Claim, show, write
 from _stored import finish
 
@@ -54,7 +54,7 @@ class Run:
     @property
     def key(self) -> str:
         """Its name in the store."""
-        return json.dumps([*asdict(self).values(), SETTINGS.get(self.dataset), source_digest()])
+        return json.dumps([*asdict(self).values(), SETTINGS.get(self.dataset), SOURCE])
 
 
 def execute(run: Run) -> dict[str, Any]:

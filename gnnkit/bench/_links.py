@@ -52,10 +52,10 @@ def _features(x: Tensor, config: LinkConfig) -> Tensor:
 
 def best_of_each(history: Sequence[dict[str, float]]) -> dict[str, Any]:
     """Return the test score of each further metric at its own best validation epoch, as the authors of NCN report."""
-    also = {}
-    for valid in history[0]:
+    also, judged = {}, [row for row in history if "valid" in row]
+    for valid in judged[0]:
         if valid.startswith("valid_") and valid != "valid_loss":
-            row = max(history, key=itemgetter(valid))  # the first of equally good epochs
+            row = max(judged, key=itemgetter(valid))  # the first of equally good epochs
             name = valid.removeprefix("valid_")
             also[name] = {"valid": row[valid], "test": row[f"test_{name}"]}
     return {"also": also} if also else {}

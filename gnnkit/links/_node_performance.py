@@ -57,10 +57,10 @@ def node_ranks(score: Callable[[Tensor], Tensor], pairs: Tensor, known: LinkGrap
     The full ranking of the paper on topological concentration: 1 is the best, other links of ``pairs`` compete, and a
     tie counts against the link. The node itself and its neighbours in ``known`` do not compete.
 
-    Cost: N scores for each node with a link, N² where all have; ``score`` sees ``max_pairs`` at a time, or N.
+    Cost: N - 1 scores for each node with a link; ``score`` sees at most ``max_pairs`` at a time, or N.
 
     Args:
-        score: Gives scores ``[B]`` of pairs ``[2, B]``, the node whose ranking it is in row 0.
+        score: Gives scores ``[B]`` of pairs ``[2, B]`` of two different nodes, the one whose ranking it is in row 0.
         pairs: ``[2, P]``, validation or test links.
         known: The edges known before: the training edges, and of a test the validation edges as well.
         max_pairs: How many pairs are scored together.
@@ -105,18 +105,21 @@ def _scores(score: Callable[[Tensor], Tensor], nodes: Tensor, known: LinkGraph) 
     num_nodes, device = known.num_nodes, nodes.device
     everyone = torch.arange(num_nodes, device=device)
     asked = torch.stack([nodes.repeat_interleave(num_nodes), everyone.repeat(len(nodes))])
+    others = asked[0] != asked[1]  # models refuse a node paired with itself
+    asked = asked[:, others]
     given = score(asked)
     if not _check.is_dense(given, (1,), _check.FLOAT_DTYPES) or len(given) != asked.shape[1]:
         raise ValueError(f"score: expected {asked.shape[1]} float scores (got {_check.describe(given)})")
     if not given.isfinite().all():
         raise ValueError("score: expected finite scores (got NaN or infinity)")
-    table = given.detach().clone().view(len(nodes), num_nodes)
+    table = torch.full((len(others),), -torch.inf, dtype=given.dtype, device=device)
+    table[others] = given.detach()
+    table = table.view(len(nodes), num_nodes)
     count = known.degree()[nodes]  # the entries of these rows of the CSR
     row = torch.arange(len(nodes), device=device).repeat_interleave(count)
     start = known.adj.indptr[nodes] - (count.cumsum(0) - count)
     entry = torch.arange(len(row), device=device) + start[row]
     table[row, known.adj.indices[entry].long()] = -torch.inf
-    table[torch.arange(len(nodes), device=device), nodes] = -torch.inf
     return table
 
 

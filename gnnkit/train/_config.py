@@ -24,11 +24,12 @@ class TrainConfig:
         decay: Which parameters it acts on: ``"all"``, or ``"first"`` for the first layer alone, as in Kipf
             and Welling's GCN.
         max_epochs: Epochs at the most.
-        patience: Stop after so many epochs without a better validation; 0 never stops early.
+        patience: Stop at an evaluation so many epochs after the best one; 0 never stops early.
         monitor: What "better validation" means: the ``"metric"`` (ties by the loss) or the ``"loss"``.
         batch_size: Graphs of a step, at the most, or edges for links; a task on the nodes of one whole graph takes one
             step an epoch.
         schedule: Learning rate over the epochs: ``"constant"`` or ``"cosine"`` (to 0 at ``max_epochs``).
+        eval_every: Epochs between evaluations; the last epoch is evaluated too.
         checkpoint_every: Epochs between checkpoints: what a killed run can lose.
 
     Raises:
@@ -44,6 +45,7 @@ class TrainConfig:
     monitor: Literal["metric", "loss"] = "metric"
     batch_size: int = 32
     schedule: Literal["constant", "cosine"] = "constant"
+    eval_every: int = 1
     checkpoint_every: int = 25
 
     def __post_init__(self) -> None:
@@ -54,6 +56,7 @@ class TrainConfig:
         require("train.max_epochs", self.max_epochs, low=1, high=1e9)
         require("train.patience", self.patience, low=0, high=1e9)
         require("train.batch_size", self.batch_size, low=1, high=1e9)
+        require("train.eval_every", self.eval_every, low=1, high=1e9)
         require("train.checkpoint_every", self.checkpoint_every, low=1, high=1e9)
         for name in ("decay", "monitor", "schedule"):
             choices = typing.get_args(typing.get_type_hints(TrainConfig)[name])

@@ -42,7 +42,7 @@ class FitResult:
 
     Attributes:
         best: The row of the best validation epoch: ``epoch, loss, train, valid, test, valid_loss``.
-        history: One such row an epoch.
+        history: One such row an epoch, with ``epoch`` and ``loss`` alone where ``eval_every`` leaves an epoch out.
         wall_seconds: Training time, that of interrupted attempts included up to their last checkpoint.
     """
 
@@ -118,7 +118,10 @@ def fit(
     begun = time.perf_counter() - state.wall_seconds
     while not state.finished:
         row = _train_epoch(model, task, state)
-        state.record(row, better=better(row, state.best, task.metric, config.monitor))
+        judged = row["epoch"] % config.eval_every == 0 or row["epoch"] == config.max_epochs
+        if judged:
+            row |= evaluate(model, task)
+        state.record(row, better=judged and better(row, state.best, task.metric, config.monitor))
         state.wall_seconds = time.perf_counter() - begun
         if on_epoch is not None:
             on_epoch(row)
@@ -142,7 +145,7 @@ def _train_epoch(model: nn.Module, task: Task, state: _State) -> dict[str, float
         loss.backward()  # type: ignore[no-untyped-call]
         state.optimizer.step()
     state.scheduler.step()
-    return {"epoch": state.epoch + 1, "loss": fmean(losses), **evaluate(model, task)}
+    return {"epoch": state.epoch + 1, "loss": fmean(losses)}
 
 
 def better(row: dict[str, float], best: dict[str, float] | None, metric: Metric, monitor: str) -> bool:
@@ -175,7 +178,8 @@ class _State:
 
     @property
     def finished(self) -> bool:
-        waited = self.epoch - (self.best["epoch"] if self.best else 0)
+        judged = next((row["epoch"] for row in reversed(self.history) if "valid" in row), 0)
+        waited = judged - (self.best["epoch"] if self.best else 0)
         return self.epoch >= self.config.max_epochs or (self.config.patience > 0 and waited >= self.config.patience)
 
     def record(self, row: dict[str, float], better: bool) -> None:

@@ -118,7 +118,31 @@ def test_recipes_are_those_of_the_authors() -> None:
     assert (pubmed.train.batch_size, pubmed.train.lr, pubmed.train.predictor_lr) == (2048, 0.0097, 0.002)
     assert (ddi.link.encoder, ddi.link.hidden_channels, ddi.link.tail_activation) == ("puresum", 224, False)
     assert recipe("karate:link", "ncn").recipe == "gnnkit defaults"
+    assert "begins with a trained NCN" in ddi.recipe
+    assert "begins" not in recipe("ogbl-ddi", "ncn").recipe
     assert all(each.train.weight_decay == 0 for each in (cora, pubmed, ddi))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "model", "layers", "dropout", "lr", "weight_decay"),
+    [
+        ("cora", "ncn", 3, 0.1, 0.01, 1e-7),
+        ("cora", "ncnc", 2, 0.1, 0.01, 0.0),
+        ("citeseer", "ncn", 1, 0.3, 0.001, 0.0),
+        ("citeseer", "ncnc", 1, 0.5, 0.001, 1e-7),
+        ("pubmed", "ncn", 2, 0.1, 0.001, 1e-7),
+        ("pubmed", "ncnc", 1, 0.1, 0.001, 0.0),
+    ],
+)
+def test_hearts_recipes_are_those_of_its_authors(
+    dataset: str, model: str, layers: int, dropout: float, lr: float, weight_decay: float
+) -> None:
+    config = recipe(f"{dataset}:heart", model)
+    assert (config.link.num_layers, config.link.dropout, config.link.predictor_dropout) == (layers, dropout, dropout)
+    assert (config.train.lr, config.train.predictor_lr, config.train.weight_decay) == (lr, None, weight_decay)
+    assert (config.train.eval_every, config.train.patience, config.train.batch_size) == (5, 50, 1024)
+    assert config.link.scale == recipe(f"{dataset}:link", model).link.scale
+    assert recipe(f"{dataset}:heart", "gae").link.encoder == "gcn"
 
 
 def test_settings_reach_the_model() -> None:
@@ -137,6 +161,7 @@ def test_the_best_epoch_of_each_metric_is_its_own() -> None:
         {"valid": 0.3, "valid_loss": 1.0, "valid_hits@2": 0.3, "test_hits@2": 0.7},
     ]
     assert best_of_each(rows) == {"also": {"hits@2": {"valid": 0.5, "test": 0.4}}}
+    assert best_of_each([{"loss": 2.0}, *rows, {"loss": 1.0}]) == best_of_each(rows)  # not every epoch is evaluated
     assert best_of_each([{"valid": 0.1, "valid_loss": 1.0}]) == {}
 
 

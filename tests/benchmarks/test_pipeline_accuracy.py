@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -77,24 +78,11 @@ def test_finished_runs_are_kept_over_a_kill(tmp_path: Path, monkeypatch: pytest.
     wanted = list(claim.runs(["cora"], ["gcnii"]))[:3]
     done: list[claim.Run] = []
 
-    class Here:
-        """A pool that works in this process."""
-
-        def __enter__(self) -> Here:
-            return self
-
-        def __exit__(self, *_: object) -> None: ...
-
-        def imap_unordered(self, work: Any, missing: list[Any]) -> list[Any]:
-            return [work(job) for job in missing]
-
     def execute(run: claim.Run) -> dict[str, Any]:
         done.append(run)
         return asdict(run)
 
-    monkeypatch.setattr(
-        _stored.multiprocessing, "get_context", lambda _: type("C", (), {"Pool": lambda _, n: Here()})()
-    )
+    monkeypatch.setattr(_stored, "ProcessPoolExecutor", lambda number, context: ThreadPoolExecutor(number))
     _stored.finish(wanted[:2], execute, lambda run: run.key, store, 1)
     store.write_text(store.read_text() + '{"key": "half a li')
     found = _stored.finish(wanted, execute, lambda run: run.key, store, 1)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from gnnkit.links import LinkGraph, hits_at, link_hits, node_ranks, per_node
+from gnnkit.models import NCN
 
 PAIRS = torch.tensor([[0, 0, 3, 5], [1, 2, 0, 4]])
 
@@ -52,6 +53,20 @@ def test_ranks_at_nodes_are_those_of_a_loop(max_pairs: int) -> None:
             row.append(1 + sum(score(torch.tensor([[i], [u]])).item() >= own for u in others))
         expected.append(row)
     assert node_ranks(score, links, known, max_pairs=max_pairs).tolist() == expected
+
+
+def test_models_can_be_ranked_by() -> None:
+    known, links, _ = make()
+    ncn, h = NCN(4, 8).eval(), torch.rand(16, 4)
+    table = torch.full((16, 16), -math.inf)
+    for i in range(16):
+        for j in range(16):
+            if i != j and int(known.numbers(torch.tensor([[i], [j]]))) < 0:
+                table[i, j] = ncn(h, known.adj, torch.tensor([[i], [j]])).item()
+    ranks = node_ranks(lambda pairs: ncn(h, known.adj, pairs), links, known)
+    for (i, j), (first, second) in zip(links.t().tolist(), ranks.t().tolist(), strict=True):
+        assert first == int((table[i] >= table[i, j] - 1e-6).sum())
+        assert second == int((table[j] >= table[j, i] - 1e-6).sum())
 
 
 def test_ranks_of_no_links() -> None:

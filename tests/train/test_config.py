@@ -220,6 +220,7 @@ def test_a_value_that_the_config_refuses_is_refused() -> None:
         "max_epochs=-5",
         "patience=-1",
         "checkpoint_every=0",
+        "eval_every=0",
         "decay=last",
         "monitor=test",
         "schedule=linear",

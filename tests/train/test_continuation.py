@@ -35,6 +35,7 @@ CONFIGS = {
     "constant": CONFIG,
     "cosine": dataclasses.replace(CONFIG, schedule="cosine"),
     "first": dataclasses.replace(CONFIG, decay="first", schedule="cosine"),
+    "seldom": dataclasses.replace(CONFIG, eval_every=4, patience=12, lr=0.02),
     "patience": dataclasses.replace(CONFIG, patience=5, monitor="loss", lr=0.3),
 }
 

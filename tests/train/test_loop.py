@@ -35,6 +35,28 @@ def test_history_holds_one_whole_row_an_epoch(karate: NodeClassification) -> Non
     assert result.wall_seconds > 0
 
 
+def test_epochs_that_are_not_evaluated_train_all_the_same(karate: NodeClassification) -> None:
+    found = []
+    for every in (1, 3):
+        seed_everything(0)
+        model = Net()
+        result = fit(model, karate, TrainConfig(max_epochs=8, eval_every=every))
+        found.append(result.history)
+        assert result.best == max(
+            (row for row in result.history if "valid" in row), key=lambda row: (row["valid"], -row["valid_loss"])
+        )
+    assert [row["epoch"] for row in found[1] if "valid" in row] == [3, 6, 8]  # the last one too
+    for each, every in zip(*found, strict=True):
+        assert {**each, **every} == each
+        assert every["loss"] == each["loss"]
+
+
+def test_patience_ends_a_run_at_an_evaluation() -> None:
+    rows = [(0.5, 1.0), (0.9, 1.0), (0.1, 1.0), (0.1, 1.0)]  # of epochs 4, 8, 12, 16
+    result = fit(one_weight(), Scripted(rows), TrainConfig(max_epochs=99, eval_every=4, patience=6))
+    assert (result.best["epoch"], result.history[-1]["epoch"]) == (8, 16)
+
+
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(karate: NodeClassification) -> None:
     def run(seed: int) -> list[dict[str, float]]:
         seed_everything(seed)

@@ -1,0 +1,93 @@
+"""Trainings of link prediction that several claims read: each is stored once, and found by all of them."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from _rows import RESULTS
+from _stored import source_of
+
+import gnnkit.adjacency
+import gnnkit.datasets
+import gnnkit.kernels
+import gnnkit.links
+import gnnkit.models
+import gnnkit.nn
+import gnnkit.train
+from gnnkit.bench import _heuristics, _link_models, _link_recipes, _links, recipe
+from gnnkit.bench._heuristics import HEURISTICS, score_heuristic
+from gnnkit.bench._links import build_link, link_task
+from gnnkit.datasets import load
+from gnnkit.train import fit, override, seed_everything
+
+STORE = RESULTS / "links.jsonl"
+NOT_HIDDEN = "ncn, edges not hidden"
+SOURCE = source_of(
+    gnnkit.adjacency,
+    gnnkit.datasets,
+    gnnkit.kernels,
+    gnnkit.links,
+    gnnkit.models,
+    gnnkit.nn,
+    gnnkit.train,
+    _heuristics,
+    _link_models,
+    _link_recipes,
+    _links,
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A method on a split: ``who`` is gnnkit or authors, ``protocol`` link or heart."""
+
+    who: str
+    method: str
+    dataset: str
+    protocol: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Its name in the store."""
+        return json.dumps([*asdict(self).values(), SOURCE])
+
+
+def execute(run: Run) -> dict[str, Any]:
+    """Train, or score a heuristic, on one thread, and return the row: percents at the best validation epoch."""
+    torch.set_num_threads(1)
+    name = run.method.partition(",")[0]
+    data = load(f"{run.dataset}:{run.protocol}")
+    split = data.card.split(data, run.seed)
+    config = recipe(data.card.name, name)
+    if run.method == NOT_HIDDEN:
+        config = override(config, "link.mask_targets=false")
+    begun = time.perf_counter()
+    if run.who == "authors":
+        best, epochs = _authors(name, data, split, config, run.seed), config.train.max_epochs
+    else:
+        task = link_task(data, split, config.link, config.train.batch_size, torch.device("cpu"))
+        if name in HEURISTICS:
+            result = score_heuristic(name, task)
+        else:
+            seed_everything(run.seed)
+            result = fit(build_link(name, data, config.link), task, config.train)
+        best, epochs = result.best, int(result.history[-1]["epoch"])
+    scores = {part: 100 * best[part] for part in ("valid", "test")}
+    return {**asdict(run), **scores, "epochs": epochs, "seconds": time.perf_counter() - begun}
+
+
+def _authors(name: str, data: Any, split: Any, config: Any, seed: int) -> dict[str, float]:
+    """The scores of the authors' code at its best epoch, chosen as gnnkit chooses: by the metric, ties by the loss."""
+    from _ncn_peer import Peer
+
+    peer = Peer(name, data.x, split, config.link, config.train, seed)
+    rows = []
+    for _ in range(config.train.max_epochs):
+        peer.train_epoch()
+        rows.append(peer.scores())
+    return max(rows, key=lambda row: (row["valid"], -row["valid_loss"]))

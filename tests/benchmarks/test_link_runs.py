@@ -1,0 +1,84 @@
+"""The claims on link prediction: which trainings they ask for, what they make of them, and what ends a run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+sys.path[:0] = [str(BENCHMARKS), str(BENCHMARKS / "claims")]
+
+import _link_runs  # noqa: E402
+import _stored  # noqa: E402
+import heart  # noqa: E402
+import ncn_accuracy  # noqa: E402
+from _link_runs import NOT_HIDDEN, Run  # noqa: E402
+
+
+def rows_of(wanted: list[Run], test: Callable[[Run], float]) -> list[dict[str, Any]]:
+    return [{**vars(run), "test": test(run)} for run in wanted]
+
+
+def test_both_claims_ask_for_the_same_trainings() -> None:
+    accuracy = ncn_accuracy.runs(["cora"], list(ncn_accuracy.CASES), 10, 3)
+    assert len(accuracy) == len(set(accuracy)) == 30 + 6 + 3
+    ranking = heart.runs(["cora"], 5)
+    assert {run for run in ranking if run.protocol == "link" and run.method in heart.MODELS} <= set(accuracy)
+    assert sum(run.method == "cn" and run.protocol == "heart" for run in ranking) == 1
+
+
+def test_accuracies_are_compared_on_the_same_seeds() -> None:
+    wanted = ncn_accuracy.runs(["cora"], list(ncn_accuracy.CASES), 10, 3)
+    offset = {"ncn": 0.0, "ncnc": 1.0, "gae": -0.5, NOT_HIDDEN: -3.0}
+    rows = rows_of(wanted, lambda run: 88.5 + run.seed / 10 + offset[run.method] + 0.2 * (run.who == "authors"))
+    lines = {line["model"]: line for line in ncn_accuracy.judge(rows)}
+    assert lines["ncn"]["reaches"]
+    assert lines["ncn"]["difference_points"] == pytest.approx(-0.2)
+    assert lines["gae"]["less_ncn_points"] == "-0.50 ± 0.00"
+    assert lines[NOT_HIDDEN]["less_ncn_points"] == "-3.00 ± 0.00"
+    assert lines[NOT_HIDDEN]["difference_points"] == pytest.approx(-3.2)
+    low = rows_of(wanted, lambda run: 80.0 + run.seed / 10)
+    assert not any(line["reaches"] for line in ncn_accuracy.judge(low) if "reaches" in line)
+
+
+def test_orders_of_methods_are_compared() -> None:
+    methods = [*heart.HEURISTICS, *heart.MODELS]
+    place = {method: number for number, method in enumerate(methods)}
+    rows = rows_of(
+        heart.runs(["cora"], 5), lambda run: place[run.method] * (1 if run.protocol == "link" else -1) + run.seed / 100
+    )
+    lines, orders = heart.judge(rows, ["cora"])
+    assert orders[0]["tau_between_protocols"] == pytest.approx(-1)
+    assert orders[0]["tau_between_halves"] == pytest.approx(1)
+    assert (orders[0]["best_random"], orders[0]["best_hard"]) == (methods[-1], methods[0])
+    assert lines[0]["mrr"] == "0.00"  # scored once
+
+
+def test_a_run_trains_and_a_heuristic_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_link_runs, "recipe", lambda name, model: _short(name, model))
+    for method in ("gae", NOT_HIDDEN, "cn"):
+        row = _link_runs.execute(Run("gnnkit", method, "karate", "link", 0))
+        assert 0 <= row["test"] <= 100
+        assert row["epochs"] == (0 if method == "cn" else 3)
+
+
+def _short(name: str, model: str) -> Any:
+    from gnnkit.bench import recipe
+    from gnnkit.train import override
+
+    return override(recipe(name, model), "train.max_epochs=3", "link.hidden_channels=8")
+
+
+def test_a_worker_that_exits_ends_the_claim_and_finished_ones_are_stored(tmp_path: Path) -> None:
+    store = tmp_path / "rows.jsonl"
+    with pytest.raises(SystemExit, match="expected a clone"):
+        _stored.finish(["expected a clone"] * 3, sys.exit, str, store, 1)
+    assert store.read_text() == ""
+    rows = ['{"row": 1}', '{"row": 2}']
+    assert _stored.finish(rows, json.loads, str, store, 1) == [{"row": 1}, {"row": 2}]
+    assert store.read_text().count("\n") == 2
