@@ -26,7 +26,7 @@ class LinkRecipe:
 def link_recipe(dataset: str, model: str) -> LinkRecipe:
     """Return the settings for a dataset, or a dataset with a protocol, and a model."""
     name, _, protocol = dataset.partition(":")
-    if protocol == "heart" and (found := _heart(model, name)) is not None:
+    if protocol == "heart" and (found := _heart(name, model)) is not None:
         return found
     if name in _NCN:
         if (name, model) in _FROM_NCN:
@@ -186,7 +186,7 @@ _NCN = {
 }
 
 
-def _heart(model: str, name: str) -> LinkRecipe | None:
+def _heart(name: str, model: str) -> LinkRecipe | None:
     """Settings of HeaRT's authors for a Planetoid graph: evaluated every fifth epoch, ended by ten in vain."""
     found = _HEART.get((name, model)) or _HEART.get((name, "ncn"))
     if found is None:
@@ -196,7 +196,8 @@ def _heart(model: str, name: str) -> LinkRecipe | None:
     if model == "gae":  # their GCN under an MLP of the product
         link = LinkConfig(encoder="gcn", num_layers=layers, dropout=dropout, predictor_dropout=dropout)
     train = TrainConfig(lr=lr, weight_decay=weight_decay, max_epochs=9999, patience=50, eval_every=5, batch_size=1024)
-    return LinkRecipe(link, train, "Li et al. 2023 (HeaRT)")
+    whose = "Li et al. 2023 (HeaRT)"
+    return LinkRecipe(link, train, whose if model in ("ncn", "ncnc") else f"after {whose}")
 
 
 _FROM_NCN = {("ogbl-ddi", "ncnc"), ("ogbl-citation2", "ncnc")}

@@ -31,20 +31,20 @@ def watch(console: Console, title: str, num_seeds: int, metric: str) -> Iterator
         overall = bar.add_task(title, total=num_seeds, score="")
         current = bar.add_task("seed", total=None, score="")
 
-        last = [""]
+        last = ""
 
         def begin(seed: int, done: int, total: int) -> None:
-            last[0] = ""
+            nonlocal last
+            last = ""
             bar.reset(current, total=total, description=f"seed {seed}, epoch", score="")
             bar.update(current, completed=done)
             _say_begin(console)(seed, done, total)
 
         def epoch(seed: int, row: dict[str, float]) -> None:
-            score = f"loss {row['loss']:.3f}"
+            nonlocal last
             if "valid" in row:  # not every epoch is evaluated
-                last[0] = f"  valid {score_text(metric, row['valid'])}"
-            score += last[0]
-            bar.update(current, completed=row["epoch"], score=score)
+                last = f"  valid {score_text(metric, row['valid'])}"
+            bar.update(current, completed=row["epoch"], score=f"loss {row['loss']:.3f}{last}")
 
         def end(row: dict[str, Any]) -> None:
             bar.advance(overall)

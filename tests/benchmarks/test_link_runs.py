@@ -41,6 +41,7 @@ def test_accuracies_are_compared_on_the_same_seeds() -> None:
     assert lines["ncn"]["difference_points"] == pytest.approx(-0.2)
     assert lines["gae"]["less_ncn_points"] == "-0.50 ± 0.00"
     assert lines[NOT_HIDDEN]["less_ncn_points"] == "-3.00 ± 0.00"
+    assert lines[NOT_HIDDEN]["lower"]
     assert lines[NOT_HIDDEN]["difference_points"] == pytest.approx(-3.2)
     low = rows_of(wanted, lambda run: 80.0 + run.seed / 10)
     assert not any(line["reaches"] for line in ncn_accuracy.judge(low) if "reaches" in line)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from sklearn.base import clone
 from torch import nn
 from torch.testing import assert_close
 from torch_geometric.nn import GATConv, GCNConv, SAGEConv
@@ -112,8 +113,14 @@ def test_held_out_nodes_end_the_training_and_choose_the_epoch(network: Any) -> N
     assert fitted.epochs < 300
     error = (fitted.predictions - noisy)[held_out].square().mean()
     assert_close(fitted.predict(graph), fitted.predictions, atol=1e-4, rtol=1e-4)
+    torch.manual_seed(0)
+    untrained = (
+        clone(stage).set_params(epochs=1, lr=1e-12).fit_task(Task("regression", noisy), graph, torch.arange(300))
+    )
+    start = untrained.predictions
     if isinstance(network, str):  # modules of a user's start as they are made
-        assert error <= (noisy[rows].mean() - noisy)[held_out].square().mean() * 1.0001
+        assert_close(start, noisy[rows].mean().expand(300), atol=1e-4, rtol=1e-4)
+    assert error <= (start - noisy)[held_out].square().mean() * 1.0001
     longer = NetworkStage(network, patience=None, **settings)
     overfitted = longer.fit_task(Task("regression", noisy), graph, rows)
     if network not in ("gat",) and isinstance(network, str):
