@@ -1,0 +1,152 @@
+"""Claim: the hard negatives of cora are those of HeaRT's script, up to ties.
+
+The functions of `create_heart_negatives.py` and `calc_ppr.py` choose 250 negatives for each end of the validation and
+test edges of `heart_split`, from their own scores. gnnkit's negatives are compared as they are ranked: nodes of one
+rank stand for each other, so that the overlap is the share of negatives that both have once ties are free.
+
+Two things in the script are not what its paper says: what it calls resource allocation divides by the degree of the
+candidate (``common="cn/degree"`` here), and its table of cosines is overwritten with ranks, so that a node is ranked in
+reverse from its second appearance on. The claim is about the script with a copy of each row of that table; the script
+as it is, and ``common="ra"``, stand beside. The control, PageRank with another chance of return, has to overlap less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock, patch
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gnnkit.datasets import load
+from gnnkit.links import LinkGraph, LinkSplit, heart_negatives, heart_split
+from gnnkit.links._heart_ranks import below, ranks_without
+from gnnkit.links._heart_scores import Scores
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from _rows import Claim, show, write
+
+THRESHOLD, ALPHA, OTHER_ALPHA, EPS, EACH_END = 0.99, 0.15, 0.5, 1e-5, 250
+COPIED, AS_IT_IS = "a copy of each row", "as it is"
+
+
+def authors() -> tuple[ModuleType, ModuleType]:
+    """Import their two scripts; ogb and joblib, which only their loaders need, are replaced by empty modules."""
+    folder = os.environ.get("GNNKIT_HEART")
+    if not folder or not Path(folder, "heart_negatives", "create_heart_negatives.py").is_file():
+        raise SystemExit(f"GNNKIT_HEART: expected a clone of Juanhui28/HeaRT (got {folder!r})")
+    sys.path.insert(0, str(Path(folder, "heart_negatives")))
+    empty = {name: MagicMock() for name in ("ogb", "ogb.linkproppred", "joblib", "pandas")}
+    try:
+        with patch.dict(sys.modules, empty):
+            return importlib.import_module("create_heart_negatives"), importlib.import_module("calc_ppr")
+    except ImportError as error:
+        raise SystemExit(f"expected an environment made by `make peers` (got {error})") from error
+
+
+class Copied:
+    """A table whose rows are copies."""
+
+    def __init__(self, table: Any) -> None:
+        self.table = table
+
+    def __getitem__(self, row: int) -> Any:
+        return self.table[row].copy()
+
+
+def theirs(split: LinkSplit, x: Tensor, eps: float) -> dict[str, dict[str, Tensor]]:
+    """``[P, 2, 250]`` for each script and part: the nodes paired with the first and with the second end."""
+    from torch_sparse import SparseTensor
+
+    create, ppr = authors()
+    create.set_seeds()
+    adj = {}
+    for name, graph in (("adj_t", split.graph()), ("train_valid_adj", split.graph(include_valid=True))):
+        edges = graph.adj.to_edge_index()
+        adj[name] = SparseTensor.from_edge_index(edges, torch.ones(edges.shape[1]), [len(x), len(x)])
+    data = {"dataset": "cora", "x": x, "num_nodes": len(x), **adj}
+    common = create.calc_CN_metric(data, "RA")
+    ranks = ppr.create_sparse_ppr_matrix(*ppr.get_ppr_matrix(split.graph().adj.to_edge_index(), len(x), ALPHA, eps))
+    args = SimpleNamespace(num_samples=2 * EACH_END, agg="min", keep_train_val=False)
+    found: dict[str, dict[str, Tensor]] = {}
+    for script, cosines in ((COPIED, Copied(create.calc_feat_sim(data))), (AS_IT_IS, create.calc_feat_sim(data))):
+        for part, pairs in (("valid", split.valid), ("test", split.test)):
+            chosen = create.rank_and_merge_edges(pairs.t(), common, ranks, cosines, data, args, test=part == "test")
+            ends = torch.from_numpy(chosen).view(-1, 2, EACH_END, 2)  # pairs (a, u), then pairs (v, b)
+            found.setdefault(script, {})[part] = torch.stack([ends[:, 0, :, 1], ends[:, 1, :, 0]], dim=1)
+    return found
+
+
+def combined_ranks(pairs: Tensor, known: LinkGraph, scores: Scores) -> Tensor:
+    """``[P, 2, N]``: the least rank of each node for each end; nodes without any score share a last one."""
+    anchors, partners = pairs.t().flatten(), pairs.flip(0).t().flatten()
+    tables = [each.numpy() for each in scores.of(anchors)]
+    zero = np.logical_and.reduce([table == 0 for table in tables])
+    neighbours = torch.zeros(known.num_nodes, known.num_nodes, dtype=torch.bool)
+    neighbours[known.edges[0], known.edges[1]] = neighbours[known.edges[1], known.edges[0]] = True
+    out = neighbours[anchors].numpy()
+    out[np.arange(len(out)), anchors.numpy()] = True
+    for table in tables:
+        table[out] = -1
+    ranks = np.minimum.reduce([ranks_without(table, below(table), partners.numpy()) for table in tables])
+    return torch.from_numpy(np.where(zero, 2**30, ranks)).view(-1, 2, known.num_nodes)
+
+
+def overlap(first: Tensor, second: Tensor, ranks: Tensor) -> tuple[float, float]:
+    """The shares of negatives ``[P, 2, 250]`` that both have: nodes of one rank being one, and being different."""
+
+    def share(one: Tensor, other: Tensor) -> float:
+        rows = zip(one.flatten(0, 1).tolist(), other.flatten(0, 1).tolist(), strict=True)
+        return sum((Counter(mine) & Counter(each)).total() for mine, each in rows) / other.numel()
+
+    return share(ranks.gather(2, first), ranks.gather(2, second)), share(first, second)
+
+
+def main() -> int:
+    """Compare, write the row."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--eps", type=float, default=EPS, help="of the PageRank; the authors take 1e-7, which is slow")
+    args = parser.parse_args()
+    data = load("cora:heart")
+    split = heart_split(data.edge_index, data.num_nodes)
+    graph, known = split.graph(), {"valid": split.graph(), "test": split.graph(include_valid=True)}
+    script = theirs(split, data.x, args.eps)
+    rows = []
+    for common, alpha in (("cn/degree", ALPHA), ("ra", ALPHA), ("cn/degree", OTHER_ALPHA)):
+        scores = Scores(graph, data.x, common, alpha, args.eps)
+        for part, pairs in (("valid", split.valid), ("test", split.test)):
+            options = {"common": common, "alpha": alpha, "eps": args.eps, "seed": 0}
+            mine = heart_negatives(graph, pairs, data.x, known=known[part], **options).view(2, -1, 2, EACH_END)
+            nodes = torch.stack([mine[1, :, 0], mine[0, :, 1]], dim=1)  # [P, 2, 250]
+            ranks = combined_ranks(pairs, known[part], scores)
+            for which, found in script.items():
+                tied, same = overlap(nodes, found[part], ranks)
+                row = {"script": which, "common": common, "alpha": alpha, "part": part, "edges": len(nodes)}
+                rows.append(row | {"overlap": tied, "overlap_without_ties": same})
+    claimed = [row["overlap"] for row in rows if row["script"] == COPIED and row["common"] == "cn/degree"]
+    right, broken = claimed[:2], claimed[2:]
+    claim = Claim(
+        name="heart_negatives",
+        statement=f"Hard negatives of all validation and test edges of cora beside those of HeaRT's script "
+        f"(alpha {ALPHA}, eps {args.eps:g}): at least {THRESHOLD:.0%} the same, up to ties, where its table of cosines "
+        f"is not overwritten",
+        command="GNNKIT_HEART=<clone of Juanhui28/HeaRT> python benchmarks/claims/heart_negatives.py",
+        result=f"{right[0]:.1%} of validation's, {right[1]:.1%} of the test's",
+        rows=rows,
+        passed=min(right) >= THRESHOLD and max(broken) < THRESHOLD,
+        control=f"with alpha {OTHER_ALPHA} {broken[0]:.1%} and {broken[1]:.1%}",
+    )
+    (write if args.eps == EPS else show)(claim)
+    return int(not claim.passed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
