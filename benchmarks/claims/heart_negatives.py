@@ -40,7 +40,11 @@ THEIRS, BROKEN = "by the script's scores", "without features"
 
 
 def authors() -> tuple[ModuleType, ModuleType]:
-    """Import their two scripts; ogb and joblib, which only their loaders need, are replaced by empty modules."""
+    """Import their two scripts.
+
+    ogb and joblib, which only their loaders need, and pandas, which nothing does, are replaced by empty modules; what
+    chooses negatives is all theirs.
+    """
     folder = os.environ.get("GNNKIT_HEART")
     if not folder or not Path(folder, "heart_negatives", "create_heart_negatives.py").is_file():
         raise SystemExit(f"GNNKIT_HEART: expected a clone of Juanhui28/HeaRT (got {folder!r})")
