@@ -15,6 +15,7 @@ from gnnkit.kernels._gat import gat_attention
 from gnnkit.kernels._gather_cached import gather_cached
 from gnnkit.kernels._gather_rows import gather_rows
 from gnnkit.kernels._gatv2 import gatv2_attention
+from gnnkit.kernels._norm_relu import norm_relu
 from gnnkit.kernels._pair_sets import PairSets, Sets, pair_blocks
 from gnnkit.kernels._relabel import relabel
 from gnnkit.kernels._sample_hops import sample_hops
@@ -46,6 +47,7 @@ __all__ = [
     "pair_blocks",
     "PairSets",
     "Sets",
+    "norm_relu",
     "content_hash",
     "backend_name",
 ]

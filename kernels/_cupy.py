@@ -26,6 +26,7 @@ from gnnkit.kernels._cupy_gather import gather_cached, gather_rows
 from gnnkit.kernels._cupy_pairs import common_neighbors
 from gnnkit.kernels._cupy_sample import relabel, sample_hops, sample_neighbors
 from gnnkit.kernels._launch import BLOCK, launch
+from gnnkit.kernels._torch_dense import norm_relu, norm_relu_backward
 from gnnkit.kernels._walk import Walk, plain
 
 __all__ = [
@@ -51,6 +52,8 @@ __all__ = [
     "common_neighbors",
     "group_by",
     "content_hash",
+    "norm_relu",
+    "norm_relu_backward",
 ]
 
 

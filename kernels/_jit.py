@@ -19,7 +19,7 @@ _EXACT = {**_OPTIONS, "fastmath": False}
 SOURCES = (
     *("_jit", "_half", "_vector", "_moves", "_math", "_tiles"),
     *("_loops", "_loops_spmm", "_loops_edges", "_loops_attention", "_loops_gat", "_loops_gatv2"),
-    *("_loops_sample", "_loops_hops", "_loops_pairs"),
+    *("_loops_sample", "_loops_hops", "_loops_pairs", "_loops_dense"),
     "_loops_disk",
 )
 

@@ -24,6 +24,7 @@ from gnnkit.kernels._numba_attention import (
     gatv2_backward_src,
     gatv2_forward,
 )
+from gnnkit.kernels._numba_dense import norm_relu, norm_relu_backward
 from gnnkit.kernels._numba_hops import sample_hops
 from gnnkit.kernels._numba_pairs import common_neighbors
 from gnnkit.kernels._numba_sample import relabel, sample_neighbors
@@ -42,6 +43,8 @@ __all__ = [
     "gatv2_backward_src",
     "gatv2_forward",
     "group_by",
+    "norm_relu",
+    "norm_relu_backward",
     "relabel",
     "sample_hops",
     "sample_neighbors",

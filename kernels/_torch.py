@@ -20,6 +20,7 @@ from gnnkit.kernels._torch_attention import (
     gatv2_backward_src,
     gatv2_forward,
 )
+from gnnkit.kernels._torch_dense import norm_relu, norm_relu_backward
 from gnnkit.kernels._torch_pairs import common_neighbors
 from gnnkit.kernels._torch_sample import relabel, sample_hops, sample_neighbors
 
@@ -36,6 +37,8 @@ __all__ = [
     "gatv2_backward_src",
     "gatv2_forward",
     "group_by",
+    "norm_relu",
+    "norm_relu_backward",
     "relabel",
     "sample_hops",
     "sample_neighbors",

@@ -3,16 +3,49 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gnnkit.kernels import backend_name, norm_relu
+from gnnkit.kernels._check import FLOAT_DTYPES
 from gnnkit.models._dropout import Dropout
 
 
-def block(in_channels: int, out_channels: int, dropout: float, norm: bool) -> list[nn.Module]:
-    """Linear, LayerNorm with ``norm``, Dropout, ReLU."""
-    normed = [nn.LayerNorm(out_channels)] if norm else []
-    # in place: what a linear map or a norm gives is not read by its own gradient
-    return [nn.Linear(in_channels, out_channels), *normed, Dropout(dropout, inplace=True), nn.ReLU(inplace=True)]
+class Block(nn.Sequential):
+    """Linear, LayerNorm with ``norm``, Dropout, ReLU; on CPUs all after the product of matrices is one pass."""
+
+    def __init__(self, in_channels: int, out_channels: int, dropout: float, norm: bool) -> None:
+        normed = [nn.LayerNorm(out_channels)] if norm else []
+        # in place: what a linear map or a norm gives is not read by its own gradient
+        super().__init__(
+            nn.Linear(in_channels, out_channels), *normed, Dropout(dropout, inplace=True), nn.ReLU(inplace=True)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[P, in_channels] -> [P, out_channels]``."""
+        linear = self[0]
+        assert isinstance(linear, nn.Linear)
+        return self.after(F.linear(x, linear.weight))
+
+    def after(self, product: Tensor) -> Tensor:
+        """What follows the product with the linear map's weight, beginning with its bias."""
+        linear, *normed, dropout, _ = self
+        assert isinstance(linear, nn.Linear)
+        assert isinstance(dropout, Dropout)
+        if backend_name(product) != "numba" or product.dtype not in FLOAT_DTYPES:
+            out = product + linear.bias
+            for layer in list(self)[1:]:
+                out = layer(out)
+            return out
+        weight, shift, eps = None, None, 0.0
+        for norm in normed:
+            assert isinstance(norm, nn.LayerNorm)
+            weight, shift, eps = norm.weight, norm.bias, norm.eps
+        rate, seed = 0.0, 0
+        if dropout.training and dropout.p > 0:
+            rate, seed = dropout.p, int(torch.empty((), dtype=torch.int64).random_())
+        inplace = not torch.is_grad_enabled()  # the product is this block's own
+        return norm_relu(product, linear.bias, weight, shift, eps=eps, dropout=rate, seed=seed, inplace=inplace)
 
 
 class SumMLP(nn.Sequential):
@@ -25,9 +58,9 @@ class SumMLP(nn.Sequential):
     def __init__(
         self, in_channels: int, hidden_channels: int, dropout: float, norm: bool, *, tail_activation: bool = True
     ) -> None:
-        first = block(in_channels, hidden_channels, dropout, norm=False)
-        second = block(hidden_channels, hidden_channels, dropout, norm)
-        super().__init__(*first, *second, *tail(hidden_channels, tail_activation))
+        first = Block(in_channels, hidden_channels, dropout, norm=False)
+        second = Block(hidden_channels, hidden_channels, dropout, norm)
+        super().__init__(first, second, *tail(hidden_channels, tail_activation))
         self.dropout = dropout
 
     def forward(self, sums: Tensor, place: Tensor | None = None) -> Tensor:
@@ -37,16 +70,19 @@ class SumMLP(nn.Sequential):
             sums: ``[P, in_channels]``, or with ``place`` ``[Q, in_channels]``, those of sets that are not empty.
             place: ``[P]``, for each pair the row of its sum, Q for an empty set.
         """
-        linear, *others = self
+        first, *others = self
+        assert isinstance(first, Block)
+        linear = first[0]
         assert isinstance(linear, nn.Linear)
-        hidden: Tensor = linear(sums)
+        product = F.linear(sums, linear.weight)
         last = None  # where rows of the result are gathered from
         if place is not None:
-            hidden = torch.cat([hidden, linear.bias.unsqueeze(0)])  # [Q + 1, hidden_channels]
+            product = torch.cat([product, product.new_zeros(1, product.shape[1])])  # [Q + 1, hidden_channels]
             if self.training and self.dropout > 0:
-                hidden = hidden.index_select(0, place)
+                product = product.index_select(0, place)
             else:
                 last = place
+        hidden = first.after(product)
         for layer in others:
             hidden = layer(hidden)
         return hidden if last is None else hidden.index_select(0, last)

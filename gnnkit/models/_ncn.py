@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from gnnkit.adjacency import Adjacency
 from gnnkit.kernels import common_neighbors
 from gnnkit.models._inputs import check_choice, check_number, check_rate, check_size
-from gnnkit.models._mlp import SumMLP, block, tail
+from gnnkit.models._mlp import Block, SumMLP, tail
 from gnnkit.models._pool import Pool, blocks, drop_entries, members_alone, walks
 from gnnkit.nn._simple_graph import check_keep, check_pairs, check_rows, check_simple
 
 Variant = Literal["cn0", "cn1", "scn1", "cn1.5", "cn1res"]
 Summed = tuple[Tensor, Tensor | None]  # sums, and the place of each pair's among them
 VARIANTS = ("cn0", "cn1", "scn1", "cn1.5", "cn1res")
+ROWS = 2**13  # pairs whose hidden rows are made at once without gradient: these stay near, and their memory is reused
 
 
 class NCN(nn.Module):
@@ -116,11 +117,9 @@ class NCN(nn.Module):
 
         self.xcnlin = pooled() if variant != "cn0" else None
         self.xextralin = pooled() if variant in ("cn1.5", "cn1res") else None
-        product = block(in_channels, hidden_channels, dropout, norm)
-        self.xijlin = nn.Sequential(*product, *tail(hidden_channels, tail_activation))
-        lin = [
-            layer for _ in range(1 + two_layer_lin) for layer in block(hidden_channels, hidden_channels, dropout, norm)
-        ]
+        product = Block(in_channels, hidden_channels, dropout, norm)
+        self.xijlin = nn.Sequential(product, *tail(hidden_channels, tail_activation))
+        lin = [Block(hidden_channels, hidden_channels, dropout, norm) for _ in range(1 + two_layer_lin)]
         self.lin = nn.Sequential(*lin, nn.Linear(hidden_channels, 1))
 
     @staticmethod
@@ -161,18 +160,26 @@ class NCN(nn.Module):
         members = self._members(h) if len(parts) > 1 and self.variant not in ("cn0", "scn1") else None
         scores = []
         for part in parts:
-            pools = self._pools(adj, pairs[:, part], keep, two_hops)
+            chosen, pools = pairs[:, part], self._pools(adj, pairs[:, part], keep, two_hops)
             if self.variant == "scn1":
                 counts = [(pool.indptr.diff().to(h.dtype).unsqueeze(-1), None) for (pool,) in pools]
-                scores.append(self._combine(product_of_ends(h, pairs[:, part]), *counts))
-            elif members is None and pools:
-                rows, pools = members_alone(pools, len(h))
-                # [R + 2 P, D], gathered at once: each gather costs N rows of zeros in the backward pass
-                gathered = h.index_select(0, torch.cat([rows, pairs[:, part].flatten()]))
-                near, ends = gathered.tensor_split([len(rows)])
-                scores.append(self._combine(_product(ends), *_sums(self._members(near), pools)))
+                scores.append(self._combine(product_of_ends(h, chosen), *counts))
+                continue
+            if members is not None or not pools:
+                table = members
             else:
-                scores.append(self._combine(product_of_ends(h, pairs[:, part]), *_sums(members, pools)))
+                rows, pools = members_alone(pools, len(h))
+                if torch.is_grad_enabled():
+                    # [R + 2 P, D], gathered at once: each gather costs N rows of zeros in the backward pass
+                    gathered = h.index_select(0, torch.cat([rows, chosen.flatten()]))
+                    near, ends = gathered.tensor_split([len(rows)])
+                    scores.append(self._combine(_product(ends), *_sums(self._members(near), pools)))
+                    continue
+                table = self._members(h.index_select(0, rows))
+            step = len(chosen[0]) or 1 if torch.is_grad_enabled() else ROWS
+            for low in range(0, max(len(chosen[0]), 1), step):
+                near_pools = [[pool.part(low, low + step) for pool in group] for group in pools]
+                scores.append(self._combine(product_of_ends(h, chosen[:, low : low + step]), *_sums(table, near_pools)))
         return scores[0] if len(scores) == 1 else torch.cat(scores)
 
     def _members(self, rows: Tensor) -> Tensor:

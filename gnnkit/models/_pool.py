@@ -32,6 +32,15 @@ class Pool(NamedTuple):
         number = filled.cumsum(0) - 1
         return pool, torch.where(filled, number, len(pool.indptr) - 1)
 
+    def part(self, low: int, high: int) -> Pool:
+        """The sets of pairs low to high."""
+        high = min(high, len(self.indptr) - 1)
+        if (low, high) == (0, len(self.indptr) - 1):
+            return self
+        begin, end = int(self.indptr[low]), int(self.indptr[high])
+        values = None if self.values is None else self.values[begin:end]
+        return Pool(self.indptr[low : high + 1] - begin, self.indices[begin:end], values)
+
     def sum(self, rows: Tensor) -> Tensor:
         """``[P, D]``: the members' rows, times their values, added up."""
         values = None if self.values is None else self.values.to(rows.dtype)

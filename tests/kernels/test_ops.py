@@ -16,6 +16,8 @@ from gnnkit.kernels import _csr, _extreme, gather_rows, sddmm, segment_softmax, 
 from gnnkit.kernels._gat import gat_dst_op, gat_op, gat_src_op
 from gnnkit.kernels._gather_rows import gather_op
 from gnnkit.kernels._gatv2 import gatv2_dst_op, gatv2_op, gatv2_src_op
+from gnnkit.kernels._norm_relu import backward_op as norm_relu_backward_op
+from gnnkit.kernels._norm_relu import norm_relu_op
 from gnnkit.kernels._sddmm import sddmm_op
 from gnnkit.kernels._segment_matmul import matmul_op, outer_op
 from gnnkit.kernels._segment_softmax import softmax_backward_op, softmax_op
@@ -109,6 +111,12 @@ CASES: dict[str, tuple[Any, Callable[[], tuple[Any, ...]]]] = {
     "gatv2_backward_src": (gatv2_src_op, lambda: (*TRANSPOSE, *gatv2_saved())),
     "segment_matmul": (matmul_op, lambda: (rows(5, 2, 3), INDPTR, rows(3, 2, 3, 4))),
     "segment_outer": (outer_op, lambda: (rows(5, 2, 3), INDPTR, rows(5, 2, 4))),
+    "norm_relu": (norm_relu_op, lambda: (rows(5, 3), rows(3), rows(3), rows(3), 1e-5, 2**31, 7)),
+    "norm_relu of a bias": (norm_relu_op, lambda: (rows(5, 3), rows(3), None, None, 0.0, 0, 0)),
+    "norm_relu_backward": (
+        norm_relu_backward_op,
+        lambda: (*(rows(5, 3, grad=False) for _ in range(3)), rows(3, grad=False), rows(3, grad=False), 1e-5, 2**31),
+    ),
     "gather_rows": (gather_op, lambda: (rows(4, 3), torch.tensor([3, 0, 3]))),
     "group_by": (_csr._group_by, lambda: (INDICES, 4)),
     "row_of_entry": (_csr.row_of_entry, lambda: (INDPTR, INDICES)),

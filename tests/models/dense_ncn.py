@@ -55,7 +55,7 @@ def example(seed: int, channels: int = 6) -> Example:
 
 def mlp(layers: nn.Sequential, x: Tensor) -> Tensor:
     """Linear maps, norms and activations in a row, by their definitions; dropout at rate 0."""
-    for layer in layers:
+    for layer in (module for module in layers.modules() if not [*module.children()]):
         if isinstance(layer, nn.Linear):
             x = x @ layer.weight.T + layer.bias
         elif isinstance(layer, nn.LayerNorm):
