@@ -265,6 +265,7 @@ PROMISED: dict[str, list[str]] = {
         "transpose_csr",
         "backend_name",
         "content_hash",
+        "norm_relu",
     ],
 }
 
