@@ -7,11 +7,13 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import _ncn_peer
 import torch
 from _rows import RESULTS
 from _stored import source_of
 
 import gnnkit.adjacency
+import gnnkit.data._negatives
 import gnnkit.datasets
 import gnnkit.kernels
 import gnnkit.links
@@ -26,19 +28,18 @@ from gnnkit.train import fit, override, seed_everything
 
 STORE = RESULTS / "links.jsonl"
 NOT_HIDDEN = "ncn, edges not hidden"
+_GIVEN = (gnnkit.adjacency, gnnkit.datasets, gnnkit.links, _link_models, _link_recipes)  # splits and settings
 SOURCE = source_of(
-    gnnkit.adjacency,
-    gnnkit.datasets,
+    *_GIVEN,
+    gnnkit.data._negatives,
     gnnkit.kernels,
-    gnnkit.links,
     gnnkit.models,
     gnnkit.nn,
     gnnkit.train,
     _heuristics,
-    _link_models,
-    _link_recipes,
     _links,
 )
+AUTHORS = source_of(*_GIVEN, _ncn_peer)  # their training runs none of gnnkit's models, nor of its kernels
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Run:
     @property
     def key(self) -> str:
         """Its name in the store."""
-        return json.dumps([*asdict(self).values(), SOURCE])
+        return json.dumps([*asdict(self).values(), AUTHORS if self.who == "authors" else SOURCE])
 
 
 def execute(run: Run) -> dict[str, Any]:
@@ -83,9 +84,7 @@ def execute(run: Run) -> dict[str, Any]:
 
 def _authors(name: str, data: Any, split: Any, config: Any, seed: int) -> dict[str, float]:
     """The scores of the authors' code at its best epoch, chosen as gnnkit chooses: by the metric, ties by the loss."""
-    from _ncn_peer import Peer
-
-    peer = Peer(name, data.x, split, config.link, config.train, seed)
+    peer = _ncn_peer.Peer(name, data.x, split, config.link, config.train, seed)
     rows = []
     for _ in range(config.train.max_epochs):
         peer.train_epoch()

@@ -6,17 +6,13 @@ It is read from the folder ``GNNKIT_NCN``, a clone of GraphPKU/NeuralCommonNeigh
 
 from __future__ import annotations
 
-import importlib
-import os
 import random
-import sys
 from functools import cache, partial
-from pathlib import Path
 from types import ModuleType
 from typing import Any
-from unittest.mock import MagicMock, patch
 
 import torch
+from _authors import authors_scripts
 from torch import Tensor
 
 from gnnkit.bench import LinkConfig
@@ -30,21 +26,9 @@ _EMPTY = ("ogb", "ogb.linkproppred", "torch.utils.tensorboard", "ogbdataset")
 
 @cache
 def _authors() -> ModuleType:
-    """Import their training script.
-
-    Raises:
-        SystemExit: There is no clone, or no torch-sparse.
-    """
-    folder = os.environ.get("GNNKIT_NCN")
-    if not folder or not Path(folder, "NeighborOverlap.py").is_file():
-        raise SystemExit(f"GNNKIT_NCN: expected a clone of GraphPKU/NeuralCommonNeighbor (got {folder!r})")
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    try:
-        with patch.dict(sys.modules, {name: MagicMock() for name in _EMPTY}):
-            return importlib.import_module("NeighborOverlap")
-    except ImportError as error:
-        raise SystemExit(f"expected an environment made by `make peers` (got {error})") from error
+    """Import their training script."""
+    (script,) = authors_scripts("GNNKIT_NCN", "GraphPKU/NeuralCommonNeighbor", ["NeighborOverlap"], empty=_EMPTY)
+    return script
 
 
 class Peer:

@@ -5,32 +5,19 @@ It is read from the folder ``GNNKIT_GRAPH_R_LEARNER``, a clone of S-Sairam/final
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
 from functools import cache
-from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from _authors import authors_scripts
 
 CELLS = ("mlp + linear-no-intercept", "gcn + linear-no-intercept", "mlp + gcn", "gcn + gcn", "s-learner")
 
 
 @cache
-def _authors() -> tuple[ModuleType, ModuleType]:
-    """Import their modules of data and estimators.
-
-    Raises:
-        SystemExit: There is no clone.
-    """
-    folder = os.environ.get("GNNKIT_GRAPH_R_LEARNER")
-    if not folder or not Path(folder, "src", "engine.py").is_file():
-        raise SystemExit(
-            f"GNNKIT_GRAPH_R_LEARNER: expected a clone of S-Sairam/final-stage-bottleneck (got {folder!r})"
-        )
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    return importlib.import_module("src.data"), importlib.import_module("src.engine")
+def _authors() -> list[ModuleType]:
+    """Import their modules of data and estimators."""
+    return authors_scripts("GNNKIT_GRAPH_R_LEARNER", "S-Sairam/final-stage-bottleneck", ["src.data", "src.engine"])
 
 
 def authors_seed(seed: int, graph: str = "ba", effect: str = "simple_h") -> dict[str, float]:

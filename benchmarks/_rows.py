@@ -75,20 +75,35 @@ def _json_value(value: Any) -> Any:
 
 
 def show(claim: Claim) -> None:
-    """Print the statement, the rows as a table, the controls, and ``PASS name`` or ``FAIL name`` last."""
+    """Print the statement, the rows in a table for each kind, the controls, and ``PASS name`` or ``FAIL name`` last."""
     # A pipe has no width of its own: give the columns room instead of folding them at 80.
     console = Console(width=None if os.isatty(1) else 200, highlight=False)
-    columns = list(dict.fromkeys(key for row in claim.rows for key in row))
-    table = Table(title=claim.name)
-    for column in columns:
-        table.add_column(column, justify="left" if column == columns[0] else "right")
-    for row in claim.rows:
-        table.add_row(*(_cell(row.get(column)) for column in columns))
     console.print(claim.statement, markup=False)
-    console.print(table)
+    for rows in _alike(claim.rows):
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        table = Table(title=claim.name)
+        for column in columns:
+            table.add_column(column, justify="left" if column == columns[0] else "right")
+        for row in rows:
+            table.add_row(*(_cell(row.get(column)) for column in columns))
+        console.print(table)
     for line in (f"result: {claim.result}", f"control: {claim.control}"):
         console.print(line, markup=False)
     print("PASS" if claim.passed else "FAIL", claim.name, flush=True)
+
+
+def _alike(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Rows by their columns: a table holds those of which one has all the columns of the other."""
+    tables: list[tuple[set[str], list[dict[str, Any]]]] = []
+    for row in rows:
+        for columns, members in tables:
+            if columns <= row.keys() or columns >= row.keys():
+                columns |= row.keys()
+                members.append(row)
+                break
+        else:
+            tables.append((set(row), [row]))
+    return [members for _, members in tables]
 
 
 def _cell(value: Any) -> str:

@@ -50,7 +50,7 @@ class Problem:
         if name.startswith("power law"):
             edge_index, size = power_law(170_000, 2_300_000), 170_000
         else:
-            data = load(name, os.environ["GNNKIT_DATA"])
+            data = load(name)
             edge_index, size = data.edge_index, data.num_nodes
         edges = torch.cat([edge_index, edge_index.flip(0)], dim=1)
         keys = (edges[0] * size + edges[1])[edges[0] != edges[1]].unique()

@@ -79,6 +79,8 @@ def main() -> int:
     parser.add_argument("--store", type=Path, default=STORE, help="finished runs")
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
+    if args.seeds < 2:
+        parser.error(f"--seeds: expected 2 or more, of which the halves are compared (got {args.seeds})")
     rows = finish(runs(args.datasets, args.seeds), execute, lambda run: run.key, args.store, args.processes)
     lines, orders = judge(rows, args.datasets)
     differ = [each["tau_between_protocols"] < each["tau_between_halves"] for each in orders]

@@ -13,14 +13,11 @@ as it is, and ``common="ra"``, stand beside. The control, negatives chosen witho
 from __future__ import annotations
 
 import argparse
-import importlib
-import os
 import sys
 from collections import Counter
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
-from unittest.mock import MagicMock, patch
 
 import numpy as np
 import torch
@@ -32,6 +29,7 @@ from gnnkit.links._heart_ranks import below, ranks_without
 from gnnkit.links._heart_scores import Scores
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from _authors import authors_scripts
 from _rows import Claim, show, write
 
 THRESHOLD, ALPHA, OTHER_ALPHA, EPS, EACH_END = 0.99, 0.15, 0.5, 1e-5, 250
@@ -39,22 +37,15 @@ COPIED, AS_IT_IS = "a copy of each row", "as it is"
 THEIRS, BROKEN = "by the script's scores", "without features"
 
 
-def authors() -> tuple[ModuleType, ModuleType]:
+def authors() -> list[ModuleType]:
     """Import their two scripts.
 
     ogb and joblib, which only their loaders need, and pandas, which nothing does, are replaced by empty modules; what
     chooses negatives is all theirs.
     """
-    folder = os.environ.get("GNNKIT_HEART")
-    if not folder or not Path(folder, "heart_negatives", "create_heart_negatives.py").is_file():
-        raise SystemExit(f"GNNKIT_HEART: expected a clone of Juanhui28/HeaRT (got {folder!r})")
-    sys.path.insert(0, str(Path(folder, "heart_negatives")))
-    empty = {name: MagicMock() for name in ("ogb", "ogb.linkproppred", "joblib", "pandas")}
-    try:
-        with patch.dict(sys.modules, empty):
-            return importlib.import_module("create_heart_negatives"), importlib.import_module("calc_ppr")
-    except ImportError as error:
-        raise SystemExit(f"expected an environment made by `make peers` (got {error})") from error
+    scripts = ["create_heart_negatives", "calc_ppr"]
+    empty = ("ogb", "ogb.linkproppred", "joblib", "pandas")
+    return authors_scripts("GNNKIT_HEART", "Juanhui28/HeaRT", scripts, folder="heart_negatives", empty=empty)
 
 
 class Copied:

@@ -90,6 +90,8 @@ def main() -> int:
     parser.add_argument("--store", type=Path, default=STORE, help="finished runs")
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
+    if not 1 <= args.beside <= args.seeds:
+        parser.error(f"--beside: expected 1 to {args.seeds}, the seeds (got {args.beside})")
     wanted = runs(args.datasets, args.cases, args.seeds, args.beside)
     lines = judge(finish(wanted, execute, lambda run: run.key, args.store, args.processes))
     judged = [line for line in lines if "reaches" in line]
