@@ -27,7 +27,7 @@ from gnnkit.datasets import load
 from gnnkit.train import fit, override, seed_everything
 
 STORE = RESULTS / "links.jsonl"
-NOT_HIDDEN = "ncn, edges not hidden"
+NOT_HIDDEN, NO_COMMON = "ncn, edges not hidden", "ncn, no common neighbours"
 _GIVEN = (gnnkit.adjacency, gnnkit.datasets, gnnkit.links, _link_models, _link_recipes)  # splits and settings
 SOURCE = source_of(
     *_GIVEN,
@@ -76,7 +76,8 @@ def execute(run: Run) -> dict[str, Any]:
             result = score_heuristic(name, task)
         else:
             seed_everything(run.seed)
-            result = fit(build_link(name, data, config.link), task, config.train)
+            model = build_link("gae" if run.method == NO_COMMON else name, data, config.link)
+            result = fit(model, task, config.train)
         best, epochs = result.best, int(result.history[-1]["epoch"])
     scores = {part: 100 * best[part] for part in ("valid", "test")}
     return {**asdict(run), **scores, "epochs": epochs, "seconds": time.perf_counter() - begun}

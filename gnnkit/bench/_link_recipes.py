@@ -192,9 +192,11 @@ def _heart(name: str, model: str) -> LinkRecipe | None:
     if found is None:
         return None
     layers, dropout, lr, weight_decay = found
-    link = replace(_NCN[name].link, num_layers=layers, dropout=dropout, predictor_dropout=dropout)
+    link = _NCN[name].link
     if model == "gae":  # their GCN under an MLP of the product
-        link = LinkConfig(encoder="gcn", num_layers=layers, dropout=dropout, predictor_dropout=dropout)
+        link = LinkConfig(encoder="gcn")
+    # many pairs at once: the 500 of an edge share their ends, and NCNC completes pairs that a block shares once
+    link = replace(link, num_layers=layers, dropout=dropout, predictor_dropout=dropout, eval_batch_size=2**16)
     train = TrainConfig(lr=lr, weight_decay=weight_decay, max_epochs=9999, patience=50, eval_every=5, batch_size=1024)
     whose = "Li et al. 2023 (HeaRT)"
     return LinkRecipe(link, train, whose if model in ("ncn", "ncnc") else f"after {whose}")

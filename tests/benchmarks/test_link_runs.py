@@ -17,7 +17,8 @@ import _link_runs  # noqa: E402
 import _stored  # noqa: E402
 import heart  # noqa: E402
 import ncn_accuracy  # noqa: E402
-from _link_runs import NOT_HIDDEN, Run  # noqa: E402
+import tune_gae  # noqa: E402
+from _link_runs import NO_COMMON, NOT_HIDDEN, Run  # noqa: E402
 
 
 def rows_of(wanted: list[Run], test: Callable[[Run], float]) -> list[dict[str, Any]]:
@@ -26,7 +27,7 @@ def rows_of(wanted: list[Run], test: Callable[[Run], float]) -> list[dict[str, A
 
 def test_both_claims_ask_for_the_same_trainings() -> None:
     accuracy = ncn_accuracy.runs(["cora"], list(ncn_accuracy.CASES), 10, 3)
-    assert len(accuracy) == len(set(accuracy)) == 30 + 6 + 3
+    assert len(accuracy) == len(set(accuracy)) == 40 + 6 + 3
     ranking = heart.runs(["cora"], 5)
     assert {run for run in ranking if run.protocol == "link" and run.method in heart.MODELS} <= set(accuracy)
     assert sum(run.method == "cn" and run.protocol == "heart" for run in ranking) == 1
@@ -34,12 +35,13 @@ def test_both_claims_ask_for_the_same_trainings() -> None:
 
 def test_accuracies_are_compared_on_the_same_seeds() -> None:
     wanted = ncn_accuracy.runs(["cora"], list(ncn_accuracy.CASES), 10, 3)
-    offset = {"ncn": 0.0, "ncnc": 1.0, "gae": -0.5, NOT_HIDDEN: -3.0}
+    offset = {"ncn": 0.0, "ncnc": 1.0, "gae": -0.5, NO_COMMON: -1.0, NOT_HIDDEN: -3.0}
     rows = rows_of(wanted, lambda run: 88.5 + run.seed / 10 + offset[run.method] + 0.2 * (run.who == "authors"))
     lines = {line["model"]: line for line in ncn_accuracy.judge(rows)}
     assert lines["ncn"]["reaches"]
     assert lines["ncn"]["difference_points"] == pytest.approx(-0.2)
     assert lines["gae"]["less_ncn_points"] == "-0.50 ± 0.00"
+    assert lines[NO_COMMON]["less_ncn_points"] == "-1.00 ± 0.00"
     assert lines[NOT_HIDDEN]["less_ncn_points"] == "-3.00 ± 0.00"
     assert lines[NOT_HIDDEN]["lower"]
     assert lines[NOT_HIDDEN]["difference_points"] == pytest.approx(-3.2)
@@ -62,7 +64,7 @@ def test_orders_of_methods_are_compared() -> None:
 
 def test_a_run_trains_and_a_heuristic_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_link_runs, "recipe", lambda name, model: _short(name, model))
-    for method in ("gae", NOT_HIDDEN, "cn"):
+    for method in ("gae", NO_COMMON, NOT_HIDDEN, "cn"):
         row = _link_runs.execute(Run("gnnkit", method, "karate", "link", 0))
         assert 0 <= row["test"] <= 100
         assert row["epochs"] == (0 if method == "cn" else 3)
@@ -83,3 +85,25 @@ def test_a_worker_that_exits_ends_the_claim_and_finished_ones_are_stored(tmp_pat
     rows = ['{"row": 1}', '{"row": 2}']
     assert _stored.finish(rows, json.loads, str, store, 1) == [{"row": 1}, {"row": 2}]
     assert store.read_text().count("\n") == 2
+
+
+def test_ncn_without_common_neighbours_has_the_settings_of_ncn(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr(_link_runs, "recipe", lambda name, model: asked.append((name, model)) or _short(name, model))
+    monkeypatch.setattr(_link_runs, "fit", lambda model, task, config: _Fitted(model.predictor))
+    row = _link_runs.execute(Run("gnnkit", NO_COMMON, "karate", "link", 0))
+    assert (asked, row["test"]) == ([("karate:link", "ncn")], 100)
+
+
+class _Fitted:
+    def __init__(self, predictor: Any) -> None:
+        self.best, self.history = {"valid": 0.0, "test": float(predictor.variant == "cn0")}, [{"epoch": 1.0}]
+
+
+def test_settings_are_drawn_once_and_begin_with_those_of_ncn() -> None:
+    first, *others = tune_gae.draws("cora", 24)
+    assert first == ()
+    assert len(others) == len(set(others)) == 23
+    assert tune_gae.draws("cora", 24) == [first, *others] != tune_gae.draws("pubmed", 24)
+    row = tune_gae.execute(tune_gae.Run("karate", (*others[0], "train.max_epochs=2"), 1000))
+    assert 0 <= row["valid"] <= 100
