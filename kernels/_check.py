@@ -33,8 +33,10 @@ def is_dense(value: object, dims: tuple[int, ...], dtypes: tuple[torch.dtype, ..
 def count(name: str, value: object) -> None:
     """Require a whole number from 0 on that 64 bits hold (a symbolic one inside ``torch.compile`` is one)."""
     whole = isinstance(value, int | torch.SymInt) and not isinstance(value, bool)
-    if not whole or value < 0 or value >= 2**63:  # type: ignore[operator]
+    if not whole or value < 0:  # type: ignore[operator]
         raise ValueError(f"{name}: expected a whole number >= 0 (got {value!r})")
+    if value >= 2**63:  # type: ignore[operator]
+        raise ValueError(f"{name}: expected a whole number below 2^63 (got {value!r})")
 
 
 def index_vector(name: str, value: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gnnkit.kernels._jit import loop, part
-from gnnkit.kernels._math import larger, leaky_slope, total
+from gnnkit.kernels._math import larger, passed, total
 from gnnkit.kernels._vector import read, splat, write, zeros
 
 ROWS = 256  # of a block, whose sums are added up before those of others: no number of threads changes them
@@ -100,8 +100,7 @@ def norm_relu(low, high, x, bias, weight, shift, eps, seed, drop, scale, out):
 @part
 def masked(acc, out, grad, scale, r, c, count):
     """The gradient of what ReLU sees."""
-    above = leaky_slope(read(acc, out, r, c, count), 0)
-    return above * read(acc, grad, r, c, count) * splat(acc, scale)
+    return passed(read(acc, out, r, c, count), read(acc, grad, r, c, count)) * splat(acc, scale)
 
 
 @part

@@ -74,6 +74,17 @@ def leaky(typing_context, value, slope):
 
 
 @intrinsic
+def passed(typing_context, out, grad):
+    """The lanes of ``grad``, and 0 where ``out`` is 0 or below: the gradient of ReLU by its result. NaN hands it on."""
+
+    def generate(context, builder, signature, args):
+        zero = ir.Constant(llvm(out), None)
+        return builder.select(builder.fcmp_ordered("<=", args[0], zero), zero, args[1])
+
+    return out(out, grad), generate
+
+
+@intrinsic
 def leaky_slope(typing_context, value, slope):
     """The derivative of `leaky`: 1 in the lanes above 0, ``slope`` in the others."""
 

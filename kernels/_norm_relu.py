@@ -7,11 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gnnkit.kernels import _check
+from gnnkit.kernels import _check, _torch_dense
 from gnnkit.kernels._backend import backend
 from gnnkit.kernels._register import fake, operation
-
-STEPS = 2**32  # of the rate
 
 
 def norm_relu(
@@ -46,7 +44,8 @@ def norm_relu(
         eps: LayerNorm's.
         dropout: The probability of dropping an element, rounded to a multiple of 2^-32; others are scaled.
         seed: Of the mask; below 2^63.
-        inplace: Write over x where that saves memory; only where no gradient is recorded.
+        inplace: Write over x where that saves memory; only where no gradient is recorded, and what is added to x or
+            multiplied with it lies elsewhere.
 
     Returns:
         ``[P, D]``.
@@ -72,16 +71,24 @@ def norm_relu(
         if not isinstance(number, int | float) or not least <= number < most:
             raise ValueError(f"{name}: expected a number in [{least:g}, {most:g}) (got {number!r})")
     _check.count("seed", seed)
-    if seed >= 2**63:
-        raise ValueError(f"seed: expected a number below 2^63 (got {seed})")
-    drop = min(round(dropout * STEPS), STEPS - 1)
-    if inplace:
-        if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, bias, weight, shift)):
-            raise ValueError("inplace: expected no gradient to be recorded (got tensors that need one)")
+    drop = min(round(dropout * _torch_dense.STEPS), _torch_dense.STEPS - 1)
+    if inplace and not torch.compiler.is_compiling():  # which uses memory again by itself
+        _check_writable(x, {"bias": bias, "weight": weight, "shift": shift})
         written: Tensor = backend(x).norm_relu(x, bias, weight, shift, float(eps), drop, seed, True)
+        if written is x:
+            torch.autograd.graph.increment_version(x)  # whoever saved x for a gradient is told
         return written
     out: Tensor = norm_relu_op(x, bias, weight, shift, float(eps), drop, seed)
     return out
+
+
+def _check_writable(x: Tensor, rows: dict[str, Tensor | None]) -> None:
+    given = {name: row for name, row in rows.items() if row is not None}
+    if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *given.values())):
+        raise ValueError("inplace: expected no gradient to be recorded (got tensors that need one)")
+    for name, row in given.items():
+        if row.numel() and row.untyped_storage().data_ptr() == x.untyped_storage().data_ptr():
+            raise ValueError(f"inplace: expected x to share no memory with {name} (got two views of one storage)")
 
 
 @operation("gnnkit::norm_relu", gradient=True)
@@ -117,7 +124,9 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, out, bias, weight = ctx.saved_tensors
-    dx, rows = backward_op(x, out, grad, bias, weight, ctx.eps, ctx.drop)
+    # one pass, unless the gradient will be differentiated again: then by operations that have one
+    gradient = _torch_dense.norm_relu_backward if torch.is_grad_enabled() else backward_op
+    dx, rows = gradient(x, out, grad, bias, weight, ctx.eps, ctx.drop)
     wanted = ctx.needs_input_grad
     return (
         dx if wanted[0] else None,

@@ -10,9 +10,9 @@ from torch import Tensor
 from gnnkit.kernels import _loops_dense
 from gnnkit.kernels._arrays import array, empty_like
 from gnnkit.kernels._threads import even_bounds, run
+from gnnkit.kernels._torch_dense import scale
 
 _WORK = 16  # scalar operations an element
-_STEPS = 2**32
 
 
 def norm_relu(
@@ -30,7 +30,7 @@ def norm_relu(
     rows = [_row(x, row) for row in (bias, weight, shift)]
     rows[0] = _row(x, x.new_zeros(x.shape[1])) if bias is None else rows[0]
     kind = array(x).dtype.type
-    numbers = kind(eps), np.uint64(seed), np.uint32(drop), kind(_STEPS / (_STEPS - drop))
+    numbers = kind(eps), np.uint64(seed), np.uint32(drop), kind(scale(drop))
     bounds = even_bounds(len(x), _WORK * x.shape[1])
     run(_loops_dense.norm_relu, bounds, array(x), *rows, *numbers, array(out))
     return out
@@ -45,7 +45,7 @@ def norm_relu_backward(
     sums = x.new_zeros(blocks * 3, x.shape[1])
     rows = _row(x, x.new_zeros(x.shape[1]) if bias is None else bias), _row(x, weight)
     kind = array(x).dtype.type
-    numbers = kind(eps), kind(_STEPS / (_STEPS - drop))
+    numbers = kind(eps), kind(scale(drop))
     bounds = even_bounds(blocks, _WORK * x.shape[1] * _loops_dense.ROWS)
     tables = array(x), array(out), array(grad)
     run(_loops_dense.norm_relu_backward, bounds, *tables, *rows, *numbers, array(dx), array(sums))

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from gnnkit.kernels._mix import GOLDEN, mix, shift
 
-_STEPS, _LOW = 2**32, 2**32 - 1
+STEPS = 2**32  # of the rate of dropout
+_LOW = STEPS - 1
 
 
 def norm_relu(
@@ -25,14 +26,15 @@ def norm_relu(
     if weight is not None:
         y = torch.nn.functional.layer_norm(y, y.shape[1:], weight, shift, eps)
     y = y.relu()
-    return torch.where(kept(x, drop, seed), y * _scale(drop), 0) if drop else y
+    out = torch.where(kept(x, drop, seed), y * scale(drop), 0) if drop else y
+    return out.contiguous()
 
 
 def norm_relu_backward(
     x: Tensor, out: Tensor, grad: Tensor, bias: Tensor | None, weight: Tensor | None, eps: float, drop: int
 ) -> tuple[Tensor, Tensor]:
     """The gradient of x, and those of bias, weight and shift as the rows of one tensor."""
-    g = torch.where(out > 0, grad * _scale(drop), 0)
+    g = torch.where(out <= 0, 0, grad * scale(drop)).contiguous()  # a NaN hands gradients on, as PyTorch's ReLU does
     if weight is None:
         return g, torch.cat([g.sum(0, keepdim=True), g.new_zeros(2, g.shape[1])])
     y = x if bias is None else x + bias
@@ -41,7 +43,7 @@ def norm_relu_backward(
     normed = off * factor
     d = g * weight
     dx = factor * (d - d.mean(1, keepdim=True) - normed * (d * normed).mean(1, keepdim=True))
-    return dx, torch.stack([dx.sum(0), (g * normed).sum(0), g.sum(0)])
+    return dx.contiguous(), torch.stack([dx.sum(0), (g * normed).sum(0), g.sum(0)])
 
 
 def kept(like: Tensor, drop: int, seed: int) -> Tensor:
@@ -56,5 +58,6 @@ def kept(like: Tensor, drop: int, seed: int) -> Tensor:
     return (z ^ (z >> 16)) >= drop
 
 
-def _scale(drop: int) -> float:
-    return _STEPS / (_STEPS - drop)
+def scale(drop: int) -> float:
+    """What elements that stay are multiplied by."""
+    return STEPS / (STEPS - drop)

@@ -13,7 +13,6 @@ from gnnkit.kernels import _check, segment_reduce, spmm, spmm_scaled
 from gnnkit.models._dropout import Dropout
 from gnnkit.models._dropout import dropout as drop
 from gnnkit.models._inputs import check_choice, check_rate, check_size
-from gnnkit.models._mlp import Block
 from gnnkit.models._sparse_features import check_sparse_rows, is_sparse, sparse_linear
 from gnnkit.nn._simple_graph import check_keep, check_rows, check_simple
 
@@ -131,7 +130,9 @@ class LinkEncoder(nn.Module):
             if kind == "gcn":
                 width = in_channels if layer == 0 and in_channels is not None else hidden_channels
                 self.maps.append(_glorot(width, hidden_channels))
-                follows = [] if last and layer > 0 else list(Block(hidden_channels, hidden_channels, dropout, norm))[1:]
+                normed = [nn.LayerNorm(hidden_channels)] if norm else []
+                follows = [*normed, Dropout(dropout, inplace=True), nn.ReLU(inplace=True)]
+                follows = [] if last and layer > 0 else follows
             else:
                 follows = [Dropout(output_dropout, inplace=True)] if last else []
             self.exits.append(nn.Sequential(*follows))

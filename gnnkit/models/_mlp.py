@@ -11,44 +11,59 @@ from gnnkit.kernels._check import FLOAT_DTYPES
 from gnnkit.models._dropout import Dropout
 
 
-class Block(nn.Sequential):
-    """Linear, LayerNorm with ``norm``, Dropout, ReLU; on CPUs all after the product of matrices is one pass."""
+class Block(nn.Module):
+    """Linear, LayerNorm with ``norm``, Dropout, ReLU; on CPUs all after the product of matrices is one pass.
+
+    Where that pass would not be these modules (a hook, a pruned or quantised map, autocast, a GPU), they are called one
+    after the other.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, dropout: float, norm: bool) -> None:
-        normed = [nn.LayerNorm(out_channels)] if norm else []
+        super().__init__()
+        self.linear = nn.Linear(in_channels, out_channels)
+        self.norm = nn.LayerNorm(out_channels) if norm else None
         # in place: what a linear map or a norm gives is not read by its own gradient
-        super().__init__(
-            nn.Linear(in_channels, out_channels), *normed, Dropout(dropout, inplace=True), nn.ReLU(inplace=True)
-        )
+        self.dropout = Dropout(dropout, inplace=True)
+        self.activation = nn.ReLU(inplace=True)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``[P, in_channels] -> [P, out_channels]``."""
-        linear = self[0]
-        assert isinstance(linear, nn.Linear)
-        return self.after(F.linear(x, linear.weight))
+    def forward(self, x: Tensor, place: Tensor | None = None) -> Tensor:
+        """``[P, in_channels] -> [P, out_channels]``; the rows at ``place`` alone are taken once they are mapped."""
+        fused = self._is_one_pass(x)
+        product = F.linear(x, self.linear.weight) if fused else self.linear(x)
+        if place is not None:
+            product = product.index_select(0, place)
+        if fused:
+            return self._in_one_pass(product)
+        for layer in (self.norm, self.dropout, self.activation):
+            product = product if layer is None else layer(product)
+        return product
 
-    def after(self, product: Tensor) -> Tensor:
-        """What follows the product with the linear map's weight, beginning with its bias."""
-        linear, *normed, dropout, _ = self
-        assert isinstance(linear, nn.Linear)
-        assert isinstance(dropout, Dropout)
-        if backend_name(product) != "numba" or product.dtype not in FLOAT_DTYPES:
-            out = product + linear.bias
-            for layer in list(self)[1:]:
-                out = layer(out)
-            return out
+    def _is_one_pass(self, x: Tensor) -> bool:
+        if backend_name(x) != "numba" or x.dtype not in FLOAT_DTYPES or x.dim() != 2:
+            return False
+        if torch.is_autocast_enabled("cpu") or self.dropout.p == 1:
+            return False
+        kinds = {"linear": nn.Linear, "norm": nn.LayerNorm, "dropout": Dropout, "activation": nn.ReLU}
+        return all(_is_plain(layer, kinds[name]) for name, layer in self.named_children())
+
+    def _in_one_pass(self, product: Tensor) -> Tensor:
         weight, shift, eps = None, None, 0.0
-        for norm in normed:
-            assert isinstance(norm, nn.LayerNorm)
-            weight, shift, eps = norm.weight, norm.bias, norm.eps
+        if self.norm is not None:
+            weight, shift, eps = self.norm.weight, self.norm.bias, self.norm.eps
         rate, seed = 0.0, 0
-        if dropout.training and dropout.p > 0:
-            rate, seed = dropout.p, int(torch.empty((), dtype=torch.int64).random_())
+        if self.dropout.training and self.dropout.p > 0:
+            rate, seed = self.dropout.p, int(torch.empty((), dtype=torch.int64, device="cpu").random_())
         inplace = not torch.is_grad_enabled()  # the product is this block's own
-        return norm_relu(product, linear.bias, weight, shift, eps=eps, dropout=rate, seed=seed, inplace=inplace)
+        return norm_relu(product, self.linear.bias, weight, shift, eps=eps, dropout=rate, seed=seed, inplace=inplace)
 
 
-class SumMLP(nn.Sequential):
+def _is_plain(layer: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a call of a layer is its kind's computation and nothing else."""
+    hooks = layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks
+    return type(layer) is kind and not any(hooks)
+
+
+class SumMLP(nn.Module):
     """Lin-Drop-ReLU, a block, and a last linear map unless ``tail_activation``: for sums over sets of neighbours.
 
     Where most sets are empty, what an empty one gives is computed once; with dropout in training, which draws for each
@@ -58,10 +73,11 @@ class SumMLP(nn.Sequential):
     def __init__(
         self, in_channels: int, hidden_channels: int, dropout: float, norm: bool, *, tail_activation: bool = True
     ) -> None:
-        first = Block(in_channels, hidden_channels, dropout, norm=False)
-        second = Block(hidden_channels, hidden_channels, dropout, norm)
-        super().__init__(first, second, *tail(hidden_channels, tail_activation))
-        self.dropout = dropout
+        super().__init__()
+        self.first = Block(in_channels, hidden_channels, dropout, norm=False)
+        self.second = nn.Sequential(
+            Block(hidden_channels, hidden_channels, dropout, norm), *tail(hidden_channels, tail_activation)
+        )
 
     def forward(self, sums: Tensor, place: Tensor | None = None) -> Tensor:
         """Return ``[P, hidden_channels]``.
@@ -70,22 +86,13 @@ class SumMLP(nn.Sequential):
             sums: ``[P, in_channels]``, or with ``place`` ``[Q, in_channels]``, those of sets that are not empty.
             place: ``[P]``, for each pair the row of its sum, Q for an empty set.
         """
-        first, *others = self
-        assert isinstance(first, Block)
-        linear = first[0]
-        assert isinstance(linear, nn.Linear)
-        product = F.linear(sums, linear.weight)
-        last = None  # where rows of the result are gathered from
+        early, late = place, None
         if place is not None:
-            product = torch.cat([product, product.new_zeros(1, product.shape[1])])  # [Q + 1, hidden_channels]
-            if self.training and self.dropout > 0:
-                product = product.index_select(0, place)
-            else:
-                last = place
-        hidden = first.after(product)
-        for layer in others:
-            hidden = layer(hidden)
-        return hidden if last is None else hidden.index_select(0, last)
+            sums = torch.cat([sums, sums.new_zeros(1, sums.shape[1])])  # [Q + 1, in_channels]
+            if not (self.training and self.first.dropout.p > 0):
+                early, late = None, place
+        hidden: Tensor = self.second(self.first(sums, early))
+        return hidden if late is None else hidden.index_select(0, late)
 
 
 def tail(hidden_channels: int, activation: bool) -> list[nn.Module]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gnnkit.adjacency import Adjacency
-from gnnkit.kernels import common_neighbors
+from gnnkit.kernels import backend_name, common_neighbors
 from gnnkit.models._inputs import check_choice, check_number, check_rate, check_size
 from gnnkit.models._mlp import Block, SumMLP, tail
 from gnnkit.models._pool import Pool, blocks, drop_entries, members_alone, walks
@@ -152,35 +152,44 @@ class NCN(nn.Module):
         """Pairs that are worked on together: about four hidden rows of a pair live at a time."""
         return blocks(adj, pairs, self.max_bytes, 4 * self.hidden_channels * next(self.parameters()).element_size())
 
-    def _score(self, h: Tensor, adj: Adjacency, pairs: Tensor, keep: Tensor | None) -> Tensor:
+    def _score(
+        self, h: Tensor, adj: Adjacency, pairs: Tensor, keep: Tensor | None, *, completing: bool = False
+    ) -> Tensor:
         """``[P]`` logits of NCN itself; pairs of a node with itself are allowed, completion asks for them."""
         two_hops = walks(adj, keep) if self.variant == "cn1.5" else None
         parts = self._blocks(adj, pairs)
         # [N, in_channels], where several blocks read it
         members = self._members(h) if len(parts) > 1 and self.variant not in ("cn0", "scn1") else None
+        # chunks draw dropout anew; in training without gradient (a checkpoint's first pass) there has to be one draw
+        whole = torch.is_grad_enabled() or (self.training and not completing) or backend_name(h) != "numba"
         scores = []
         for part in parts:
-            chosen, pools = pairs[:, part], self._pools(adj, pairs[:, part], keep, two_hops)
-            if self.variant == "scn1":
-                counts = [(pool.indptr.diff().to(h.dtype).unsqueeze(-1), None) for (pool,) in pools]
-                scores.append(self._combine(product_of_ends(h, chosen), *counts))
-                continue
-            if members is not None or not pools:
-                table = members
-            else:
-                rows, pools = members_alone(pools, len(h))
-                if torch.is_grad_enabled():
-                    # [R + 2 P, D], gathered at once: each gather costs N rows of zeros in the backward pass
-                    gathered = h.index_select(0, torch.cat([rows, chosen.flatten()]))
-                    near, ends = gathered.tensor_split([len(rows)])
-                    scores.append(self._combine(_product(ends), *_sums(self._members(near), pools)))
-                    continue
-                table = self._members(h.index_select(0, rows))
-            step = len(chosen[0]) or 1 if torch.is_grad_enabled() else ROWS
-            for low in range(0, max(len(chosen[0]), 1), step):
-                near_pools = [[pool.part(low, low + step) for pool in group] for group in pools]
-                scores.append(self._combine(product_of_ends(h, chosen[:, low : low + step]), *_sums(table, near_pools)))
+            chosen = pairs[:, part]
+            pools = self._pools(adj, chosen, keep, two_hops)
+            scores.append(self._score_block(h, chosen, pools, members, max(chosen.shape[1], 1) if whole else ROWS))
         return scores[0] if len(scores) == 1 else torch.cat(scores)
+
+    def _score_block(
+        self, h: Tensor, pairs: Tensor, pools: list[list[Pool]], members: Tensor | None, step: int
+    ) -> Tensor:
+        """``[P]`` logits, of so many pairs at a time."""
+        if self.variant == "scn1":
+            counts = [(pool.indptr.diff().to(h.dtype).unsqueeze(-1), None) for (pool,) in pools]
+            return self._combine(product_of_ends(h, pairs), *counts)
+        if members is None and pools:
+            rows, pools = members_alone(pools, len(h))
+            if torch.is_grad_enabled():
+                # [R + 2 P, D], gathered at once: each gather costs N rows of zeros in the backward pass
+                gathered = h.index_select(0, torch.cat([rows, pairs.flatten()]))
+                near, ends = gathered.tensor_split([len(rows)])
+                return self._combine(_product(ends), *_sums(self._members(near), pools))
+            members = self._members(h.index_select(0, rows))
+        scores = []
+        for low in range(0, max(pairs.shape[1], 1), step):
+            near_pools = [[pool.part(low, low + step) for pool in group] for group in pools]
+            product = product_of_ends(h, pairs[:, low : low + step])
+            scores.append(self._combine(product, *_sums(members, near_pools)))
+        return torch.cat(scores)
 
     def _members(self, rows: Tensor) -> Tensor:
         """x': the rows that members contribute."""

@@ -120,7 +120,7 @@ class NCNC(NCN):
         """``[P]`` logits at depth ``len(keeps) - 1``, with the entries that count at each depth from here on."""
         keep, *deeper = keeps
         if not deeper:
-            return self._score(h, adj, pairs, keep)
+            return self._score(h, adj, pairs, keep, completing=True)
         # [N, D]: what members contribute, and the embeddings one depth down; of counts, one and the same h
         inner = h if self.variant == "scn1" else self._members(h)
         rows = h.new_ones(len(h), 1) if self.variant == "scn1" else inner

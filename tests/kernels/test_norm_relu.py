@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from gnnkit.kernels import norm_relu
+from gnnkit.kernels._norm_relu import norm_relu_op
 
 SHAPES = [(0, 5), (1, 2), (7, 16), (300, 37), (513, 48)]
 PARTS = [(), ("bias",), ("weight", "shift"), ("bias", "weight", "shift")]
@@ -72,6 +73,7 @@ def test_gradients_are_those_of_differences(parts: tuple[str, ...], backend: str
         return norm_relu(**dict(zip(given, values, strict=True)), dropout=0.4, seed=3)
 
     assert torch.autograd.gradcheck(function, tuple(given.values()))
+    assert torch.autograd.gradgradcheck(function, tuple(given.values()))
 
 
 def test_elements_are_dropped_independently(backend: str) -> None:
@@ -125,6 +127,47 @@ def test_nan_stays(backend: str) -> None:
     assert out[1].tolist() == [2.0, 0.0]
 
 
+def test_what_is_below_zero_takes_no_gradient_however_large(backend: str) -> None:
+    x = torch.tensor([[-1.0, 2.0, torch.nan]], requires_grad=True)
+    bias = torch.zeros(3, requires_grad=True)
+    for given in (layers, norm_relu):
+        x.grad = bias.grad = None
+        given(x, bias).backward(torch.tensor([[torch.inf, 3.0, 4.0]]))
+        assert x.grad is not None
+        assert bias.grad is not None
+        assert x.grad.tolist() == [[0.0, 3.0, 4.0]]
+        assert bias.grad.tolist() == [0.0, 3.0, 4.0]
+
+
+def test_a_saved_tensor_that_is_written_to_is_noticed() -> None:
+    factor, x = torch.tensor(1.0, requires_grad=True), torch.tensor([[-3.0, 2.0]])
+    product = (x * factor).sum()
+    assert norm_relu(x, inplace=True) is x
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        product.backward()
+
+
+@pytest.mark.parametrize("row", ["bias", "weight", "shift"])
+def test_a_row_of_x_itself_is_not_added_in_place(row: str, backend: str) -> None:
+    x = torch.randn(4, 3)
+    rows = {"weight": torch.ones(3), "shift": torch.zeros(3)} | {row: x[1]}
+    with pytest.raises(ValueError, match=rf"^inplace: expected x to share no memory with {row} \(got two views"):
+        norm_relu(x, **rows, inplace=True)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_columns_first_is_laid_out_as_torch_is_told(weighted: bool, backend: str) -> None:
+    x, row = torch.randn(5, 3).t().requires_grad_(), torch.randn(5, requires_grad=True)
+    more = (row, row) if weighted else (None, None)
+    torch.library.opcheck(norm_relu_op, (x, row, *more, 1e-5, 0, 0))
+
+
+def test_it_is_compiled_without_a_break(backend: str) -> None:
+    x, bias = torch.randn(4, 5), torch.randn(5)
+    compiled = torch.compile(lambda *given: norm_relu(*given, inplace=True), fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(x, bias), layers(x, bias))
+
+
 ROW = torch.ones(3)
 
 
@@ -140,7 +183,7 @@ ROW = torch.ones(3)
         ({"dropout": -0.1}, r"^dropout: expected a number in \[0, 1\) \(got -0\.1\)$"),
         ({"eps": float("nan")}, r"^eps: expected a number in \[0, inf\) \(got nan\)$"),
         ({"seed": -1}, r"^seed: expected .* \(got -1\)$"),
-        ({"seed": 2**63}, r"^seed: expected .* \(got 9223372036854775808\)$"),
+        ({"seed": 2**63}, r"^seed: expected a whole number below 2\^63 \(got 9223372036854775808\)$"),
         (
             {"x": torch.ones(2, 3, requires_grad=True), "inplace": True},
             r"^inplace: expected no gradient .* \(got .*\)$",

@@ -8,8 +8,9 @@ import pytest
 import torch
 from dense_ncn import example, perturbed, scores, simple
 from torch.testing import assert_close
+from torch.utils.checkpoint import checkpoint
 
-from gnnkit.models import NCN
+from gnnkit.models import NCN, _ncn
 from gnnkit.models._dropout import keep_at_random
 from gnnkit.models._mlp import SumMLP
 
@@ -154,6 +155,38 @@ def test_wrong_input_is_refused(variant: str) -> None:
         model(case.x[:, :5], case.adj, case.pairs)
     with pytest.raises(ValueError, match=r"^keep: expected a bool tensor of shape"):
         model(case.x, case.adj, case.pairs, keep=torch.ones(3).bool())
+
+
+@pytest.mark.parametrize("max_bytes", [2**28, 300])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_chunks_without_gradient_give_the_numbers_of_all_at_once(
+    variant: str, max_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_ncn, "ROWS", 3)
+    for seed in (6, 7):
+        case, model = example(seed), predictor(variant, seed).eval()
+        model.max_bytes = max_bytes
+        expected = model(case.x, case.adj, case.pairs, keep=case.keep)
+        for pairs in (case.pairs, case.pairs[:, :0]):
+            with torch.no_grad():
+                found = model(case.x, case.adj, pairs, keep=case.keep)
+            assert_close(found, expected[: pairs.shape[1]].detach())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_checkpoint_descends_the_gradient_of_what_it_gives(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_ncn, "ROWS", 3)
+    case = example(6)
+    model = NCN(6, 8, variant=variant, use_xlin=True, dropout=0.4, pool_edge_dropout=0.2).double()
+    found = []
+    for again in (False, True):
+        torch.manual_seed(2)
+        x = case.x.clone().requires_grad_()
+        given = x, case.adj, case.pairs
+        logits = checkpoint(model, *given, use_reentrant=True) if again else model(*given)
+        logits.square().sum().backward()
+        found.append([logits.detach(), x.grad])
+    assert_close(*found)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.3])

@@ -7,9 +7,10 @@ import torch
 from dense_ncn import example, perturbed, score, scores, simple
 from torch import Tensor
 from torch.testing import assert_close
+from torch.utils.checkpoint import checkpoint
 
 from gnnkit.kernels import Sets
-from gnnkit.models import NCN, NCNC
+from gnnkit.models import NCN, NCNC, _ncn
 from gnnkit.models._dropout import keep_at_random
 from gnnkit.models._sample_sets import sample_sets
 
@@ -61,13 +62,41 @@ def test_blocks_of_pairs_give_the_numbers_of_all_at_once(depth: int) -> None:
     assert_close(parts, whole)
 
 
+@pytest.mark.parametrize("variant", ["cn1", "scn1"])
+def test_completion_in_chunks_gives_the_same_numbers_and_gradients(
+    variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case, model = example(6), predictor(6, variant=variant)
+    found = []
+    for rows in (2**13, 3):
+        monkeypatch.setattr(_ncn, "ROWS", rows)
+        logits = model(case.x, case.adj, case.pairs, keep=case.keep)
+        found.append([logits, *torch.autograd.grad(logits.sum(), model.parameters())])
+        with torch.no_grad():
+            assert_close(model(case.x, case.adj, case.pairs, keep=case.keep), logits)
+    assert_close(*found)
+
+
+def test_a_checkpoint_descends_the_gradient_of_what_it_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_ncn, "ROWS", 3)
+    case, model, found = example(6), NCNC(6, 8, use_xlin=True, dropout=0.4, pool_edge_dropout=0.2).double(), []
+    for again in (False, True):
+        torch.manual_seed(2)
+        x = case.x.clone().requires_grad_()
+        given = x, case.adj, case.pairs
+        logits = checkpoint(model, *given, use_reentrant=True) if again else model(*given)
+        logits.square().sum().backward()
+        found.append([logits.detach(), x.grad])
+    assert_close(*found)
+
+
 @pytest.mark.parametrize("seed", [4, 8])  # with t learned, and without
 def test_gradients_are_those_of_finite_differences_with_probabilities_held(seed: int) -> None:
     """Scores one depth down carry no gradient, so they are held while a parameter moves."""
     case, model = example(8), predictor(seed)
     held: list[Tensor] = []
     fresh = model._score
-    model._score = lambda *_: held[0] if held else fresh(*_)
+    model._score = lambda *_, **__: held[0] if held else fresh(*_)
     held.append(fresh(model._members(case.x).detach(), case.adj, _missing(case), None).detach())
 
     def forward(h: Tensor, *_: Tensor) -> Tensor:
@@ -103,9 +132,9 @@ def test_each_missing_edge_is_scored_once() -> None:
     asked: list[Tensor] = []
     fresh = model._score
 
-    def score_once(h: Tensor, adj: object, pairs: Tensor, keep: object) -> Tensor:
+    def score_once(h: Tensor, adj: object, pairs: Tensor, keep: object, **options: bool) -> Tensor:
         asked.append(pairs)
-        return fresh(h, adj, pairs, keep)
+        return fresh(h, adj, pairs, keep, **options)
 
     model._score = score_once
     pairs = torch.cat([case.pairs, case.pairs, case.pairs.flip(0)], dim=1)
