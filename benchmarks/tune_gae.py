@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _link_runs import SOURCE
+from _link_runs import SOURCE, fit_unseen, settings
 from _stored import finish
 
-from gnnkit.bench import recipe
+from gnnkit.bench import BenchConfig, recipe
 from gnnkit.bench._links import build_link, link_task
 from gnnkit.datasets import load
-from gnnkit.train import fit, override, seed_everything
+from gnnkit.train import override, seed_everything
 
 SPLITS = (1000, 1001)
 SPACE: dict[str, tuple[Any, ...]] = {
@@ -52,7 +52,12 @@ class Run:
     @property
     def key(self) -> str:
         """Its name in the store."""
-        return json.dumps([*asdict(self).values(), SOURCE])
+        return json.dumps([*asdict(self).values(), settings(self.config), SOURCE])
+
+    @property
+    def config(self) -> BenchConfig:
+        """NCN's settings, but for those drawn."""
+        return override(recipe(f"{self.dataset}:link", "ncn"), *self.settings)
 
 
 def draws(dataset: str, count: int) -> list[tuple[str, ...]]:
@@ -66,11 +71,11 @@ def execute(run: Run) -> dict[str, Any]:
     """The best validation Hits@100 of a training on one thread."""
     torch.set_num_threads(1)
     data = load(f"{run.dataset}:link")
-    config = override(recipe(data.card.name, "ncn"), *run.settings)
+    config = run.config
     seed_everything(run.seed)
     model = build_link("gae", data, config.link)
     task = link_task(data, data.card.split(data, run.seed), config.link, config.train.batch_size, torch.device("cpu"))
-    return {**asdict(run), "valid": 100 * fit(model, task, config.train).best["valid"]}
+    return {**asdict(run), "valid": 100 * fit_unseen(model, task, config)[0]["valid"]}
 
 
 def main() -> int:
@@ -94,8 +99,8 @@ def main() -> int:
             if row["dataset"] == dataset:
                 found.setdefault(tuple(row["settings"]), []).append(row["valid"])
         print(f"\n{dataset}: mean validation Hits@100 of {len(SPLITS)} splits")
-        for settings, values in sorted(found.items(), key=lambda item: -statistics.fmean(item[1])):
-            print(f"{statistics.fmean(values):6.2f}  {' '.join(settings) or 'as NCN'}")
+        for drawn, values in sorted(found.items(), key=lambda item: -statistics.fmean(item[1])):
+            print(f"{statistics.fmean(values):6.2f}  {' '.join(drawn) or 'as NCN'}")
     return 0
 
 

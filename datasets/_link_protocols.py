@@ -45,7 +45,7 @@ def _hard(data: Any, seed: int) -> links.LinkSplit:
 PROTOCOLS = {
     "link": _Protocol(
         "hits@100",
-        "a seed draws 70 / 10 / 20 % of the undirected edges, and as many pairs without one to rank them among",
+        "a seed draws 70 / 10 / 20 % of the undirected edges; as many pairs without one as test has rank either part",
         "Wang et al. 2024 (NCN)",
         _random,
     ),

@@ -31,13 +31,13 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from gnnkit import links
-from gnnkit.bench import recipe, write_concentration
+from gnnkit.bench import BenchConfig, recipe, write_concentration
 from gnnkit.bench._links import build_link, link_task
 from gnnkit.datasets import load
-from gnnkit.train import fit, override, seed_everything
+from gnnkit.train import override, seed_everything
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _link_runs import SOURCE
+from _link_runs import SOURCE, fit_unseen, settings
 from _rows import RESULTS, Claim, show, write
 from _stored import finish
 
@@ -60,19 +60,23 @@ class Run:
     @property
     def key(self) -> str:
         """Its name in the store."""
-        return json.dumps([*asdict(self).values(), SETTINGS.get(self.dataset), SOURCE])
+        return json.dumps([*asdict(self).values(), settings(self.config), SOURCE])
+
+    @property
+    def config(self) -> BenchConfig:
+        """All settings."""
+        return override(recipe(f"{self.dataset}:link", self.model), *SETTINGS.get(self.dataset, ()))
 
 
 def execute(run: Run) -> dict[str, Any]:
     """Train, and correlate the performances at nodes with numbers of nodes."""
     torch.set_num_threads(1)
     data = load(f"{run.dataset}:link")
-    split = data.card.split(data, run.seed)
-    config = override(recipe(data.card.name, run.model), *SETTINGS.get(run.dataset, ()))
+    split, config = data.card.split(data, run.seed), run.config
     seed_everything(run.seed)
     model: Any = build_link(run.model, data, config.link)
     task = link_task(data, split, config.link, config.train.batch_size, torch.device("cpu"))
-    result = fit(model, task, config.train)
+    best, _ = fit_unseen(model, task, config)
     graph = split.graph()
     numbers = {
         "tc1": links.topological_concentration(graph),
@@ -96,7 +100,7 @@ def execute(run: Run) -> dict[str, Any]:
         shown = {"TC": numbers["tc1"], "TC, two hops": numbers["tc2"], "Degree": numbers["degree"]}
         title = f"{run.model.upper()} on {run.dataset}, Hits@{K} among random pairs"
         write_concentration(found["recall"], shown, PLOTS / f"{run.dataset}-{run.model}.png", title=title)
-    return {**asdict(run), "test": 100 * result.best["test"], "at_nodes": rows}
+    return {**asdict(run), "test": 100 * best["test"], "at_nodes": rows}
 
 
 @torch.no_grad()

@@ -5,7 +5,8 @@ models of the same shapes on the same split; the authors' code rebuilds the adja
 neighbours by torch-sparse. Epochs take turns; evaluation is not timed. First both score the same pairs with the same
 weights. NCNC is timed beside it, without a threshold.
 
-The control is gnnkit on its kernels' PyTorch reference with dense features: it has to miss the threshold.
+The control is gnnkit without what the claim rests on: on its kernels' PyTorch reference, with dense features, and a
+graph made anew for every batch in place of entries that are masked. It has to miss the threshold.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from gnnkit.adjacency import Adjacency
 from gnnkit.bench import recipe
 from gnnkit.bench._links import build_link, link_task
 from gnnkit.datasets import load
+from gnnkit.links import LinkGraph
 from gnnkit.train import seed_everything
 from gnnkit.train._loop import _optimizer
 
@@ -49,6 +52,25 @@ def epoch(model: nn.Module, task: Any, config: Any) -> Callable[[], None]:
             optimizer.step()
 
     return run
+
+
+class Rebuilt(nn.Module):
+    """A model that makes the graph of the other edges for every batch."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def encode(self, x: Tensor, adj: Adjacency, keep: Tensor) -> Tensor:
+        """``[N, D]``."""
+        self.graph = LinkGraph.from_edges(adj.to_edge_index()[:, keep], adj.num_src)
+        h: Tensor = self.model.encode(x, self.graph.adj)
+        return h
+
+    def score(self, h: Tensor, adj: Adjacency, pairs: Tensor, keep: Tensor) -> Tensor:
+        """``[P]``, on the graph of `encode`."""
+        logits: Tensor = self.model.score(h, self.graph.adj, pairs)
+        return logits
 
 
 def error(peer: Peer, model: Any, task: Any) -> float:
@@ -77,9 +99,8 @@ def measure(dataset: str, name: str, repeats: int) -> dict[str, Any]:
     ours = epoch(model, task, config.train)
     dense = copy.copy(task)
     dense.x = data.x
-    found = interleave({"authors": peer.train_epoch, "gnnkit": ours}, repeats, warmup=1)
-    with patch.dict(os.environ, GNNKIT_BACKEND="torch"):
-        found |= interleave({"reference": epoch(model, dense, config.train)}, 1, warmup=0)
+    reference = patch.dict(os.environ, GNNKIT_BACKEND="torch")(epoch(Rebuilt(model), dense, config.train))
+    found = interleave({"authors": peer.train_epoch, "gnnkit": ours, "reference": reference}, repeats, warmup=1)
     seconds = {f"{case}_s": timing.median_seconds for case, timing in found.items()}
     return {
         "dataset": dataset,
@@ -106,7 +127,8 @@ def main() -> int:
         result="; ".join(f"{row['dataset']} {row['model']} {row['ratio']:.1f}×" for row in rows),
         rows=rows,
         passed=missed and all(row["ratio"] >= THRESHOLD for row in rows if row["model"] == "ncn"),
-        control=f"on the kernels' PyTorch reference NCN misses the threshold: {'yes' if missed else 'NO'}",
+        control="on the kernels' PyTorch reference, with graphs made anew, NCN misses the threshold: "
+        + ("yes" if missed else "NO"),
     )
     (write if repeats == 5 else show)(claim)
     return int(not claim.passed)

@@ -1,7 +1,9 @@
 """Claim: NCN and NCNC reach the published Hits@100, and those of the authors' code on the same splits and seeds.
 
 Cora, citeseer and pubmed, 70 / 10 / 20 % of the edges drawn by each seed, the authors' settings, 100 epochs, Hits@100
-at the best validation epoch. gnnkit trains ten seeds; the authors' code the first three of them, on gnnkit's splits.
+at the best validation epoch. gnnkit trains ten seeds; the authors' code the same on cora and citeseer, for the mean of
+three is off by about a point itself, and the first three on pubmed, of which each takes an hour. All are gnnkit's
+splits.
 Beside them, less NCN on the same seeds: a graph auto-encoder with settings of its own (benchmarks/tune_gae.py), NCN
 without common neighbours, and NCN without hiding the edges that are learnt. What the former two say is reported and
 decides nothing.
@@ -32,14 +34,16 @@ TARGETS = {  # percent, mean and deviation as published
     ("ncnc", "citeseer"): (93.47, 0.95),
     ("ncnc", "pubmed"): (81.29, 0.95),
 }
-DATASETS, SEEDS, BESIDE, WITHIN = ("cora", "citeseer", "pubmed"), 10, 3, 0.7
+DATASETS, SEEDS, WITHIN = ("cora", "citeseer", "pubmed"), 10, 0.7
+BESIDE = {"cora": 10, "citeseer": 10, "pubmed": 3}  # seeds of the authors' code
 CASES = ("ncn", "ncnc", "gae", NO_COMMON, NOT_HIDDEN)
 
 
-def runs(datasets: list[str], cases: list[str], seeds: int, beside: int) -> list[Run]:
+def runs(datasets: list[str], cases: list[str], seeds: int) -> list[Run]:
     """All trainings."""
     found = []
     for dataset in datasets:
+        beside = min(seeds, BESIDE[dataset])
         for case in cases:
             mine = beside if case == NOT_HIDDEN else seeds
             found += [Run("gnnkit", case, dataset, "link", seed) for seed in range(mine)]
@@ -63,6 +67,7 @@ def judge(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             line |= {
                 "published_percent": f"{target[0]} ± {target[1]}",
                 "reaches": statistics.fmean(mine) >= target[0] - target[1],
+                "authors_seeds": len(theirs),
                 "authors_percent": spread(theirs),
                 "same_seeds_percent": spread(mine[: len(theirs)]),
                 "difference_points": statistics.fmean(mine[: len(theirs)]) - statistics.fmean(theirs),
@@ -87,22 +92,21 @@ def main() -> int:
     parser.add_argument("--datasets", nargs="+", default=list(DATASETS))
     parser.add_argument("--cases", nargs="+", default=list(CASES))
     parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--beside", type=int, default=BESIDE)
     parser.add_argument("--store", type=Path, default=STORE, help="finished runs")
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
-    if not 1 <= args.beside <= args.seeds:
-        parser.error(f"--beside: expected 1 to {args.seeds}, the seeds (got {args.beside})")
-    wanted = runs(args.datasets, args.cases, args.seeds, args.beside)
+    if args.seeds < 1:
+        parser.error(f"--seeds: expected 1 or more (got {args.seeds})")
+    wanted = runs(args.datasets, args.cases, args.seeds)
     lines = judge(finish(wanted, execute, lambda run: run.key, args.store, args.processes))
     judged = [line for line in lines if "reaches" in line]
     broken = [abs(line["difference_points"]) for line in lines if line["model"] == NOT_HIDDEN]
     lower = [line["lower"] for line in lines if line["model"] == NOT_HIDDEN and "lower" in line]
-    complete = (args.datasets, args.cases, args.seeds, args.beside) == (list(DATASETS), list(CASES), SEEDS, BESIDE)
+    complete = (args.datasets, args.cases, args.seeds) == (list(DATASETS), list(CASES), SEEDS)
     claim = Claim(
         name="ncn_accuracy",
         statement=f"Hits@100 of NCN and NCNC, 70 / 10 / 20 % of the edges, {args.seeds} seeds: each mean at least the "
-        f"published one less a deviation, and within {WITHIN} of the authors' code on the same {args.beside} seeds",
+        f"published one less a deviation, and within {WITHIN} of the authors' code on the same seeds",
         command="GNNKIT_NCN=<clone of GraphPKU/NeuralCommonNeighbor> python benchmarks/claims/ncn_accuracy.py",
         result="; ".join(
             f"{line['model']} {line['dataset']} {line['test_percent']} (authors {line['difference_points']:+.2f})"

@@ -18,9 +18,8 @@ def random_link_split(edges: Tensor, num_nodes: int, seed: int, *, valid: float 
 
     Of M edges, ``⌊test M⌋`` test and as many are drawn again, of which ``⌊⌊test M⌋ valid / test⌋`` validate and the
     others go back to training: how 10 percent arises in the code of Wang, Yang and Zhang (arXiv 2302.00890). Negatives
-    are distinct unordered pairs that are neither edges nor self-loops, uniform among all such, as many for validation
-    and for test as there are positives; validation and test share none. In the authors' code validation has as many
-    as were drawn for it, twice its positives.
+    are distinct unordered pairs that are neither edges nor self-loops, uniform among all such, ``⌊test M⌋`` for
+    validation, as were drawn for it, and as many for test: Hits@K of the two are among as many. They share none.
 
     Cost: O(M log M). The draw depends on the seed alone.
 
@@ -49,7 +48,7 @@ def random_link_split(edges: Tensor, num_nodes: int, seed: int, *, valid: float 
         raise ValueError(f"valid and test: expected shares 0 < valid <= test < 0.5 (got {valid!r} and {test!r})")
     graph = LinkGraph.from_edges(edges, num_nodes)
     num_test = int(test * graph.num_edges)
-    return _split(graph, int(num_test * valid / test), num_test, seed)
+    return _split(graph, int(num_test * valid / test), num_test, num_test, seed)
 
 
 def heart_split(edges: Tensor, num_nodes: int) -> LinkSplit:
@@ -58,7 +57,7 @@ def heart_split(edges: Tensor, num_nodes: int) -> LinkSplit:
     Of M edges ``⌊0.1 M⌋`` test and ``⌊0.05 M⌋`` validate (Li et al., "Evaluating Graph Neural Networks for Link
     Prediction: Current Pitfalls and New Benchmarking", NeurIPS 2023). The authors drew theirs once without a seed and
     distribute the files; this one is drawn by a constant seed, so it has their sizes and not their pairs. To use
-    theirs, read them into a `LinkSplit`. The negatives are random ones, as in `random_link_split`.
+    theirs, read them into a `LinkSplit`. The negatives are random ones, as many as there are positives.
 
     Args:
         edges: ``[2, M]`` in any direction; treated as by `LinkGraph.from_edges`.
@@ -75,11 +74,12 @@ def heart_split(edges: Tensor, num_nodes: int) -> LinkSplit:
         (34, 2, 4)
     """
     graph = LinkGraph.from_edges(edges, num_nodes)
-    return _split(graph, graph.num_edges // 20, graph.num_edges // 10, _HEART_SEED)
+    num_valid, num_test = graph.num_edges // 20, graph.num_edges // 10
+    return _split(graph, num_valid, num_test, num_valid, _HEART_SEED)
 
 
-def _split(graph: LinkGraph, num_valid: int, num_test: int, seed: int) -> LinkSplit:
-    """Draw test and validation edges, and as many negatives as either has."""
+def _split(graph: LinkGraph, num_valid: int, num_test: int, num_valid_neg: int, seed: int) -> LinkSplit:
+    """Draw test and validation edges, and negatives: for test as many as edges."""
     _check.count("seed", seed)
     num_edges, held = graph.num_edges, num_test + num_valid
     if not (num_valid and num_test and held < num_edges):
@@ -88,7 +88,8 @@ def _split(graph: LinkGraph, num_valid: int, num_test: int, seed: int) -> LinkSp
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(num_edges, generator=generator).to(graph.edges.device)
     test, valid, train = (graph.edges[:, part.sort().values] for part in order.tensor_split([num_test, held]))
-    valid_neg, test_neg = _non_edges(graph, held, generator).tensor_split([num_valid], dim=1)
+    negatives = _non_edges(graph, num_valid_neg + num_test, generator)
+    valid_neg, test_neg = negatives.tensor_split([num_valid_neg], dim=1)
     return LinkSplit(train, valid, valid_neg, test, test_neg, graph.num_nodes)
 
 

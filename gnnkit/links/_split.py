@@ -39,7 +39,7 @@ class LinkSplit:
         >>> ring = torch.stack([torch.arange(20), (torch.arange(20) + 1) % 20])
         >>> split = random_link_split(ring, 20, seed=0)
         >>> split.sizes, split.valid_neg.shape[1], split.test_neg.shape[1]
-        ((14, 2, 4), 2, 4)
+        ((14, 2, 4), 4, 4)
         >>> split.graph().num_edges, split.graph(include_valid=True).num_edges
         (14, 16)
         >>> set(split.leaks().values())

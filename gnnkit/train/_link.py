@@ -108,11 +108,8 @@ class LinkPrediction:
         """Return the metrics on the three parts and the validation loss."""
         split, graph = self.split, self.graph
         h = self._encode(model, graph)
-        valid, valid_neg = self._score(model, h, graph, split.valid), self._score(model, h, graph, split.valid_neg)
-        found = link_scores(valid, valid_neg, self.names)
-        row = {"valid": found[self.name], "valid_loss": float(link_loss(valid, valid_neg))}
-        row |= {f"valid_{name}": found[name] for name in self.names[1:]}
-        step = -(-graph.num_edges // len(valid))
+        row, valid_neg = self._validate(model, h)
+        step = -(-graph.num_edges // split.sizes[1])
         train = self._score(model, h, graph, graph.edges[:, ::step])  # at most as many as validate
         negatives = valid_neg if valid_neg.dim() == 1 else valid_neg[: len(train)]
         row["train"] = link_scores(train, negatives, (self.name,))[self.name]
@@ -123,6 +120,18 @@ class LinkPrediction:
         found = link_scores(test, test_neg, self.names)
         row["test"] = found[self.name]
         return row | {f"test_{name}": found[name] for name in self.names[1:]}
+
+    def validation_scores(self, model: nn.Module) -> dict[str, float]:
+        """Return those of `scores` that are of validation: all that `fit` chooses an epoch by, at less cost."""
+        return self._validate(model, self._encode(model, self.graph))[0]
+
+    def _validate(self, model: Any, h: Tensor) -> tuple[dict[str, float], Tensor]:
+        """The metrics of validation and its loss, and the scores of its negatives."""
+        split, graph = self.split, self.graph
+        valid, valid_neg = self._score(model, h, graph, split.valid), self._score(model, h, graph, split.valid_neg)
+        found = link_scores(valid, valid_neg, self.names)
+        row = {"valid": found[self.name], "valid_loss": float(link_loss(valid, valid_neg))}
+        return row | {f"valid_{name}": found[name] for name in self.names[1:]}, valid_neg
 
     def _score(self, model: Any, h: Tensor, graph: LinkGraph, pairs: Tensor) -> Tensor:
         """Score pairs ``[2, P]`` or ``[2, P, K]`` block by block."""

@@ -32,12 +32,13 @@ def protocols(edges: Tensor, num_nodes: int, seed: int) -> list[LinkSplit]:
 def test_parts_share_no_pair_and_negatives_are_no_positives(num_nodes: int, seed: int) -> None:
     edges = random_pairs(num_nodes, 4 * num_nodes, seed)
     graph = LinkGraph.from_edges(edges, num_nodes)
-    for split in protocols(edges, num_nodes, seed):
+    # negatives of validation: as many as test has, and as many as it has edges
+    for split, as_many in zip(protocols(edges, num_nodes, seed), (2, 1), strict=True):
         parts = [unordered(part) for part in (split.train, split.valid, split.test)]
         assert set.union(*parts) == unordered(graph.edges)
         assert sum(map(len, parts)) == graph.num_edges == sum(split.sizes)
         negatives = [unordered(split.valid_neg), unordered(split.test_neg)]
-        assert [len(part) for part in negatives] == list(split.sizes[1:])
+        assert [len(part) for part in negatives] == [split.sizes[as_many], split.sizes[2]]
         assert not negatives[0] & negatives[1]
         for part in negatives:
             assert not part & unordered(graph.edges)
@@ -98,10 +99,10 @@ def test_every_edge_tests_and_every_other_pair_is_drawn_about_equally_often() ->
 def test_a_graph_that_is_nearly_complete_gives_the_pairs_that_are_left() -> None:
     every = torch.triu_indices(12, 12, 1)
     edges = every[:, 12:]  # 54 edges: 5 validate, 10 test, and 12 pairs are free
-    with pytest.raises(ValueError, match=r"^edges: expected at least 15 pairs .* \(got 12\)$"):
+    with pytest.raises(ValueError, match=r"^edges: expected at least 20 pairs .* \(got 12\)$"):
         random_link_split(edges, 12, 0)
-    split = random_link_split(edges, 12, 0, valid=0.04, test=0.18)  # 2 and 9
-    assert len(unordered(split.valid_neg) | unordered(split.test_neg)) == 11
+    split = random_link_split(edges, 12, 0, valid=0.04, test=0.12)  # 2 and 6
+    assert len(unordered(split.valid_neg) | unordered(split.test_neg)) == 12
     assert split.leaks()["test_neg in train"] == 0
 
 

@@ -10,7 +10,7 @@ from dense_ncn import example, perturbed, scores, simple
 from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
 
-from gnnkit.models import NCN, _ncn
+from gnnkit.models import NCN, NCNC, _ncn
 from gnnkit.models._dropout import keep_at_random
 from gnnkit.models._mlp import SumMLP
 
@@ -173,12 +173,11 @@ def test_chunks_without_gradient_give_the_numbers_of_all_at_once(
             assert_close(found, expected[: pairs.shape[1]].detach())
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [*VARIANTS, "ncnc"])
 def test_a_checkpoint_descends_the_gradient_of_what_it_gives(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_ncn, "ROWS", 3)
-    case = example(6)
-    model = NCN(6, 8, variant=variant, use_xlin=True, dropout=0.4, pool_edge_dropout=0.2).double()
-    found = []
+    case, options, found = example(6), {"use_xlin": True, "dropout": 0.4, "pool_edge_dropout": 0.2}, []
+    model = (NCNC(6, 8, **options) if variant == "ncnc" else NCN(6, 8, variant=variant, **options)).double()
     for again in (False, True):
         torch.manual_seed(2)
         x = case.x.clone().requires_grad_()

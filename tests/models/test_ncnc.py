@@ -7,7 +7,6 @@ import torch
 from dense_ncn import example, perturbed, score, scores, simple
 from torch import Tensor
 from torch.testing import assert_close
-from torch.utils.checkpoint import checkpoint
 
 from gnnkit.kernels import Sets
 from gnnkit.models import NCN, NCNC, _ncn
@@ -74,19 +73,6 @@ def test_completion_in_chunks_gives_the_same_numbers_and_gradients(
         found.append([logits, *torch.autograd.grad(logits.sum(), model.parameters())])
         with torch.no_grad():
             assert_close(model(case.x, case.adj, case.pairs, keep=case.keep), logits)
-    assert_close(*found)
-
-
-def test_a_checkpoint_descends_the_gradient_of_what_it_gives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_ncn, "ROWS", 3)
-    case, model, found = example(6), NCNC(6, 8, use_xlin=True, dropout=0.4, pool_edge_dropout=0.2).double(), []
-    for again in (False, True):
-        torch.manual_seed(2)
-        x = case.x.clone().requires_grad_()
-        given = x, case.adj, case.pairs
-        logits = checkpoint(model, *given, use_reentrant=True) if again else model(*given)
-        logits.square().sum().backward()
-        found.append([logits.detach(), x.grad])
     assert_close(*found)
 
 
