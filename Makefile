@@ -61,7 +61,7 @@ peers: $(PEERS_VENV)/.ready
 
 $(PEERS_VENV)/.ready: pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv $(PEERS_VENV)
-	$(PEERS_VENV)/bin/python -m pip install --quiet --constraint constraints.txt setuptools --editable ".[dgl]"
+	$(PEERS_VENV)/bin/python -m pip install --quiet --constraint constraints.txt setuptools --editable ".[dgl,ogb]"
 	$(PEERS_VENV)/bin/python -m pip install --quiet --constraint constraints.txt --no-build-isolation \
 	  $(or $(wildcard $(GNNKIT_PEERS)/*.whl),torch-scatter torch-sparse)
 	@touch $@
