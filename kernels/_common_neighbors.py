@@ -7,7 +7,7 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
-from gnnkit.kernels import _check
+from gnnkit.kernels import _check, _torch_pairs
 from gnnkit.kernels._backend import backend
 from gnnkit.kernels._pair_sets import NAMES, PairSets, Rows, check_bytes, check_pairs, joined, pair_blocks
 
@@ -115,19 +115,14 @@ def _check_graph(name: str, indptr: Tensor, indices: Tensor, *, check: bool) -> 
     if not check:
         return
     _check.same(f"{name}indptr and indices", indptr, indices, dtype=False)
-    _check.csr_pointers(indptr, indices.numel(), f"{name}indptr")
-    if indices.numel() == 0:
+    if backend(indices).rows_increase(indptr, indices):
         return
-    _check.ids(f"{name}indices", indices, 2**31)  # a pair and a column are one number of 64 bits
-    # [E - 1]: where an entry is not above the one before it, though no row begins there
-    falls = indices[1:] <= indices[:-1]
-    begins = indptr[1:-1]
-    falls[begins[(begins > 0) & (begins < len(indices))] - 1] = False
-    if bool(falls.any()):
-        entry = int(falls.nonzero()[0])
-        row = int(torch.searchsorted(indptr, entry, right=True)) - 1
-        got = f"{int(indices[entry])} then {int(indices[entry + 1])} in row {row}"
-        raise ValueError(f"{name}indices: expected strictly increasing ones within each row (got {got})")
+    _check.csr_pointers(indptr, indices.numel(), f"{name}indptr")
+    _check.ids(f"{name}indices", indices, 2**31)
+    entry = int(_torch_pairs.falls(indptr, indices).nonzero()[0])
+    row = int(torch.searchsorted(indptr, entry, right=True)) - 1
+    got = f"{int(indices[entry])} then {int(indices[entry + 1])} in row {row}"
+    raise ValueError(f"{name}indices: expected strictly increasing ones within each row (got {got})")
 
 
 def _masks(keep: Keep, other: object) -> tuple[Tensor | None, Tensor | None]:

@@ -27,6 +27,7 @@ from gnnkit.kernels._cupy_pairs import common_neighbors
 from gnnkit.kernels._cupy_sample import relabel, sample_hops, sample_neighbors
 from gnnkit.kernels._launch import BLOCK, launch
 from gnnkit.kernels._torch_dense import norm_relu, norm_relu_backward
+from gnnkit.kernels._torch_pairs import rows_increase
 from gnnkit.kernels._walk import Walk, plain
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "sample_hops",
     "sample_neighbors",
     "relabel",
+    "rows_increase",
     "common_neighbors",
     "group_by",
     "content_hash",

@@ -36,6 +36,27 @@ def open_pairs(indptr_a, nodes_a, num_a, indptr_b, nodes_b, num_b, same, starts_
     return 0
 
 
+@loop
+def falls(low, high, indptr, indices):
+    """1 if a row does not lie inside the entries, or its indices are not in [0, 2^31) or do not increase."""
+    first = last = indptr[low]
+    between = 0  # how often an entry is not above the one before it, which is another row's
+    for r in range(low, high):
+        begin, end = indptr[r], indptr[r + 1]
+        if begin < 0 or end < begin or end > len(indices):
+            return 1
+        last = end
+        if begin < end:
+            if indices[begin] < 0 or indices[end - 1] >= 2**31:
+                return 1
+            if begin > first:
+                between += indices[begin] <= indices[begin - 1]
+    part = indices[first:last]
+    for k in range(1, len(part)):
+        between -= part[k] <= part[k - 1]  # all rows at once, many entries at a time
+    return int(between != 0)
+
+
 @part
 def lay_out(row, keep, number, table):
     """table[column] = the number of its entry, from ``number`` on, where it counts; 1 if a column lies outside."""
@@ -50,8 +71,8 @@ def lay_out(row, keep, number, table):
 
 
 @part
-def look_up(number, degree, table, row, keep, hits_hub, hits_row):
-    """The positions in a row, and in the hub that is laid out, of common columns: how many; -1 if one lies outside."""
+def look_up(number, degree, table, row, keep, start_hub, start_row, hits_hub, hits_row):
+    """The entries in a row, and in the hub that is laid out, of common columns: how many; -1 if one lies outside."""
     used = 0
     for k in range(len(row)):
         column = row[k]
@@ -61,13 +82,13 @@ def look_up(number, degree, table, row, keep, hits_hub, hits_row):
         found = (place >= 0) & (place < degree)
         if keep is not None:
             found &= keep[k]
-        hits_hub[used], hits_row[used] = place, k  # no branch: nobody can guess it
+        hits_hub[used], hits_row[used] = start_hub + place, start_row + k  # no branch: nobody can guess it
         used += found
     return used
 
 
 @part
-def seek(hub, keep_hub, row, keep, hits_hub, hits_row):
+def seek(hub, keep_hub, row, keep, start_hub, start_row, hits_hub, hits_row):
     """As `look_up`, by a binary search in the hub for each column of the row."""
     used = low = 0
     for k in range(len(row)):
@@ -84,7 +105,7 @@ def seek(hub, keep_hub, row, keep, hits_hub, hits_row):
             found &= keep[k]
         if keep_hub is not None:
             found &= keep_hub[low]
-        hits_hub[used], hits_row[used] = low, k
+        hits_hub[used], hits_row[used] = start_hub + low, start_row + k
         used += found
     return used
 
@@ -117,7 +138,7 @@ def meet(
     begins,
     counts,
 ):
-    """Where the rows low … high - 1 meet: the positions in both, hits begins[p] … of counts[p] for pair p = order[k].
+    """Where the rows low … high - 1 meet: the entries of both, hits begins[p] … of counts[p] for pair p = order[k].
 
     Rows and hubs come in this order, pair after pair. ``number_b`` is the number of b's entry 0, and room[k] says where
     there is room for the hits of the pair at k and those after it, and one more. Returns 1 if a column lies outside the
@@ -145,17 +166,18 @@ def meet(
             short, mask = (row_a, mask_a) if flip else (row_b, mask_b)
             out_a, out_b = hits_a[used:], hits_b[used:]
             out_long, out = (out_b, out_a) if flip else (out_a, out_b)
-            number = number_b + starts_b[q] if flip else 1 + starts_a[q]
+            start_long, start = (starts_b[q], starts_a[q]) if flip else (starts_a[q], starts_b[q])
+            number = number_b + start_long if flip else 1 + start_long
             if fresh:
                 if lay_out(long, mask_long, number, table):
                     return 1
                 fresh = False
             if laid:
-                found = look_up(number, degree, table, short, mask, out_long, out)
+                found = look_up(number, degree, table, short, mask, start_long, start, out_long, out)
                 if found < 0:
                     return 1
             else:
-                found = seek(long, mask_long, short, mask, out_long, out)
+                found = seek(long, mask_long, short, mask, start_long, start, out_long, out)
             begins[order[q]], counts[order[q]] = used, found
             used += found
         k = last
@@ -174,20 +196,7 @@ def count_kept(low, high, keep, starts, ends, counts):
 
 
 @loop
-def write_both(
-    low,
-    high,
-    indices,
-    starts_a,
-    starts_b,
-    begins,
-    hits_a,
-    hits_b,
-    pointers,
-    members,
-    entries,
-    other_entries,
-):
+def write_both(low, high, indices, starts_a, begins, hits_a, hits_b, pointers, members, entries, other_entries):
     """The members of both rows of pairs low … high - 1."""
     for p in range(low, high):
         m, hit, later = pointers[p], begins[p], min(p + AHEAD, high - 1)
@@ -195,10 +204,20 @@ def write_both(
         prefetch_item(hits_b, begins[later])
         prefetch_item(indices, starts_a[later])
         for k in range(pointers[p + 1] - m):
-            entry = starts_a[p] + hits_a[hit + k]
-            members[m + k] = indices[entry]
-            entries[m + k] = entry
-            other_entries[m + k] = starts_b[p] + hits_b[hit + k]
+            members[m + k] = indices[hits_a[hit + k]]
+            entries[m + k] = hits_a[hit + k]
+            other_entries[m + k] = hits_b[hit + k]
+    return 0
+
+
+@loop
+def write_in_order(low, high, indices, starts_a, begins, hits_a, hits_b, pointers, members, entries, other_entries):
+    """As `write_both`, where the hits of pairs low … high - 1 stand one after the other."""
+    first = begins[low] - pointers[low]
+    for m in range(pointers[low], pointers[high]):
+        members[m] = indices[hits_a[first + m]]
+        entries[m] = hits_a[first + m]
+        other_entries[m] = hits_b[first + m]
     return 0
 
 
@@ -225,13 +244,13 @@ def write_rest(low, high, indices, keep, starts, ends, begins, counts, hits, poi
         if keep is None and len(row) >= RUNS * count:
             begin = m = 0
             for h in range(count + 1):
-                stop = found[h] if h < count else len(row)
+                stop = found[h] - start if h < count else len(row)
                 copy(row[begin:stop], start + begin, out[m:], out_entries[m:])
                 m += stop - begin
                 begin = stop + 1
         else:
             for h in range(count):
-                marks[found[h]] = p + 1
+                marks[found[h] - start] = p + 1
             m = 0
             for k in range(len(row)):
                 if m == len(out):

@@ -26,7 +26,7 @@ from gnnkit.kernels._numba_attention import (
 )
 from gnnkit.kernels._numba_dense import norm_relu, norm_relu_backward
 from gnnkit.kernels._numba_hops import sample_hops
-from gnnkit.kernels._numba_pairs import common_neighbors
+from gnnkit.kernels._numba_pairs import common_neighbors, rows_increase
 from gnnkit.kernels._numba_sample import relabel, sample_neighbors
 from gnnkit.kernels._threads import edge_bounds, even_bounds, run
 
@@ -46,6 +46,7 @@ __all__ = [
     "norm_relu",
     "norm_relu_backward",
     "relabel",
+    "rows_increase",
     "sample_hops",
     "sample_neighbors",
     "sddmm",

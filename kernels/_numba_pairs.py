@@ -27,6 +27,14 @@ def common_neighbors(a: Rows, b: Rows, sets: tuple[str, ...]) -> PairSets:
     )
 
 
+def rows_increase(indptr: Tensor, indices: Tensor) -> bool:
+    """See `gnnkit.kernels._torch_pairs.rows_increase`."""
+    begins, columns = array(indptr), array(indices)
+    if begins[0] != 0 or begins[-1] != len(columns):
+        return False
+    return not run(_loops_pairs.falls, edge_bounds(begins, len(columns), 1), begins, columns)
+
+
 class _Meeting:
     """The entries at which the rows of each pair meet, by parts of the pairs, and the sets made of them."""
 
@@ -51,13 +59,13 @@ class _Meeting:
         degrees = ends_a - starts_a, ends_b - starts_b
         work = degrees[0] + degrees[1]
         self.bounds = bounds = _bounds(work)
-        self.longest = int(max(width.max(initial=0) for width in degrees))
         # numbers of entries, from 1 on: 32 bits hold them almost always
         number_b = 1 if same else 1 + a.indices.numel()
         kind = np.int32 if number_b + b.indices.numel() < 2**31 else np.int64
         short = np.minimum(*degrees)
         order, walked = np.arange(num_pairs), self.arrays
-        if int(work.sum() - short.sum()) > LONG * num_pairs:
+        self.in_order = int(work.sum() - short.sum()) <= LONG * num_pairs
+        if not self.in_order:
             order = hubs.argsort()
             # in the order of the walk, so that it reads them one after the other
             walked = [(columns, mask, starts[order], ends[order]) for columns, mask, starts, ends in self.arrays]
@@ -87,15 +95,17 @@ class _Meeting:
         indptr = pointers(torch.from_numpy(self.counts))
         members, entries = self._room(0, indptr)
         others = empty(entries, len(entries))
-        (indices, _, starts_a, _), (_, _, starts_b, _) = self.arrays
+        indices, _, starts, _ = self.arrays[0]
         out = indptr.numpy(), members.numpy(), entries.numpy(), others.numpy()
-        run(_loops_pairs.write_both, self.bounds, indices, starts_a, starts_b, self.begins, *self.hits, *out)
+        write = _loops_pairs.write_in_order if self.in_order else _loops_pairs.write_both
+        run(write, self.bounds, indices, starts, self.begins, *self.hits, *out)
         return Sets(indptr, members, entries, others)
 
     def rest(self, end: int) -> Sets:
         """The members of one end's row alone."""
         arrays = self.arrays[end]
         degrees = arrays[3] - arrays[2]
+        longest = int(degrees.max(initial=0))
         if arrays[1] is not None:
             run(_loops_pairs.count_kept, self.bounds, *arrays[1:], degrees)
         indptr = pointers(torch.from_numpy(degrees - self.counts))
@@ -104,7 +114,7 @@ class _Meeting:
         kind = np.int32 if len(self.counts) < 2**31 - 1 else np.int64
 
         def write(low: int, high: int) -> int:
-            status: int = _loops_pairs.write_rest(low, high, *args, np.zeros(self.longest, kind))
+            status: int = _loops_pairs.write_rest(low, high, *args, np.zeros(longest, kind))
             return status
 
         run(write, self.bounds)

@@ -92,7 +92,9 @@ def _joined(parts: list[Sets | None]) -> Sets | None:
 
 def pointers(counts: Tensor) -> Tensor:
     """``[P]`` numbers of members as ``[P + 1]`` pointers."""
-    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    out = counts.new_zeros(len(counts) + 1, dtype=torch.int64)
+    torch.cumsum(counts, 0, out=out[1:])
+    return out
 
 
 def check_pairs(pairs: object) -> None:

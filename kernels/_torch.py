@@ -21,7 +21,7 @@ from gnnkit.kernels._torch_attention import (
     gatv2_forward,
 )
 from gnnkit.kernels._torch_dense import norm_relu, norm_relu_backward
-from gnnkit.kernels._torch_pairs import common_neighbors
+from gnnkit.kernels._torch_pairs import common_neighbors, rows_increase
 from gnnkit.kernels._torch_sample import relabel, sample_hops, sample_neighbors
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "norm_relu",
     "norm_relu_backward",
     "relabel",
+    "rows_increase",
     "sample_hops",
     "sample_neighbors",
     "sddmm",

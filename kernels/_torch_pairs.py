@@ -31,6 +31,25 @@ def common_neighbors(a: Rows, b: Rows, sets: tuple[str, ...]) -> PairSets:
     )
 
 
+def rows_increase(indptr: Tensor, indices: Tensor) -> bool:
+    """Whether pointers run from 0 to E and never decrease, and the indices of each row are in [0, 2^31) and increase.
+
+    Of 2^31: a pair and a column are one number of 64 bits.
+    """
+    if int(indptr[0]) != 0 or int(indptr[-1]) != len(indices) or bool((indptr.diff() < 0).any()):
+        return False
+    least, most = (int(v) for v in indices.aminmax()) if len(indices) else (0, 0)
+    return least >= 0 and most < 2**31 and not bool(falls(indptr, indices).any())
+
+
+def falls(indptr: Tensor, indices: Tensor) -> Tensor:
+    """``[E - 1]``: where an entry is not above the one before it, though no row begins there."""
+    found = indices[1:] <= indices[:-1]
+    begins = indptr[1:-1]
+    found[begins[(begins > 0) & (begins < len(indices))] - 1] = False
+    return found
+
+
 def _expanded(rows: Rows, name: str) -> tuple[Tensor, Tensor]:
     """``[M]`` each: the pair of every entry that counts, and the entry."""
     starts, ends = rows.ends(name)

@@ -146,8 +146,8 @@ def test_each_way_to_where_rows_meet_finds_it_alone() -> None:
             hits, number = np.zeros((2, 31), int), 1 + spans[0].start
             assert _loops_pairs.lay_out.py_func(hub, hub_mask, number, table) == 0
             for way, given in (("look_up", (number, len(hub), table)), ("seek", (hub, hub_mask))):
-                used = getattr(_loops_pairs, way).py_func(*given, row, mask, *hits)
-                found = hits[:, :used] + [[spans[0].start], [spans[1].start]]
+                used = getattr(_loops_pairs, way).py_func(*given, row, mask, *(span.start for span in spans), *hits)
+                found = hits[:, :used]
                 assert list(zip(*found.tolist(), strict=True)) == expected
                 hits[:] = 0
 
@@ -200,7 +200,6 @@ def test_entries_beyond_31_bits_have_a_table_of_their_own() -> None:
         nodes, room = np.arange(30), graph.indptr.numpy()
         args = *rows, *rows, 1, np.zeros(30, kind), room, *hits, begins, counts
         assert _loops_pairs.meet(0, 30, nodes, nodes, *args) == 0
-        expected = [k for degree in graph.indptr.diff().tolist() for k in range(degree)]
-        assert hits[:, : len(graph.indices)].tolist() == [expected] * 2
+        assert hits[:, : len(graph.indices)].tolist() == [[*range(len(graph.indices))]] * 2
         assert counts.tolist() == graph.indptr.diff().tolist()
         assert begins.tolist() == graph.indptr[:-1].tolist()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from gnnkit.kernels import common_neighbors, pair_blocks
+from gnnkit.kernels import _numba, _torch, common_neighbors, pair_blocks
 
 INDPTR, INDICES = torch.tensor([0, 2, 3, 4]), torch.tensor([1, 2, 0, 0])
 PAIRS = torch.tensor([[0, 1], [1, 2]])
@@ -90,3 +90,25 @@ def test_rows_without_order_that_nobody_checked_never_lead_outside_a_table(monke
 def test_wrong_arguments_of_pair_blocks(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=rf"^{message}.*\)$"):
         pair_blocks(**{"indptr": INDPTR, "pairs": PAIRS, "max_bytes": 100, **changes})
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+@pytest.mark.parametrize(("num_rows", "most"), [(6, 4), (40_000, 9)], ids=["one part", "many parts"])
+def test_both_backends_refuse_the_same_rows(num_rows: int, most: int, dtype: torch.dtype) -> None:
+    draw = torch.Generator().manual_seed(0)
+    for seed in range(60):
+        degrees = torch.randint(most, (num_rows,), generator=draw)
+        indptr = torch.cat([degrees.new_zeros(1), degrees.cumsum(0)])
+        # each row's columns increase from 0 or 1 on, so that the first of a row is rarely above the last one's end
+        place = torch.arange(int(indptr[-1])) - indptr[:-1].repeat_interleave(degrees)
+        indices = (2 * place + torch.randint(2, place.shape, generator=draw)).to(dtype)
+        assert _numba.rows_increase(indptr, indices)
+        assert _torch.rows_increase(indptr, indices)
+        at = int(torch.randint(len(indices), (), generator=draw)) if len(indices) else 0
+        if seed % 3 == 0 and len(indices):
+            indices[at] = -1
+        elif seed % 3 == 1 and len(indices):
+            indices[at] = indices[at - 1]
+        else:
+            indptr[1 + at % num_rows] += 1
+        assert _numba.rows_increase(indptr, indices) == _torch.rows_increase(indptr, indices), seed
