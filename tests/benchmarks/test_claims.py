@@ -55,7 +55,7 @@ def test_scripts_of_authors_are_imported_from_a_clone(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize(
     ("claim", "option", "said"),
-    [(heart, ["--seeds", "1"], "expected 2 or more"), (ncn_accuracy, ["--beside", "0"], "expected 1 to 10")],
+    [(heart, ["--seeds", "1"], "expected 2 or more"), (ncn_accuracy, ["--seeds", "0"], "expected 1 or more")],
 )
 def test_too_few_seeds_to_judge_are_refused(
     claim: Any, option: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
