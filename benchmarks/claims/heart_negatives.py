@@ -142,7 +142,7 @@ def main() -> int:
         statement=f"Hard negatives of all validation and test edges of cora beside those of HeaRT's script "
         f"(alpha {ALPHA}, eps {args.eps:g}): at least {THRESHOLD:.0%} the same, up to ties, where its table of cosines "
         f"is not overwritten",
-        command="GNNKIT_HEART=<clone of Juanhui28/HeaRT> python benchmarks/claims/heart_negatives.py",
+        command="GNNKIT_HEART=<clone of Juanhui28/HeaRT> .venv-peers/bin/python benchmarks/claims/heart_negatives.py",
         result=f"{right[0]:.1%} of validation's, {right[1]:.1%} of the test's",
         rows=rows,
         passed=min(right) >= THRESHOLD and max(broken) < THRESHOLD,

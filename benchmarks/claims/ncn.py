@@ -69,7 +69,7 @@ def measure(dataset: str, name: str, repeats: int) -> dict[str, Any]:
     config = recipe(f"{dataset}:link", name)
     peer = Peer(name, data.x, split, config.link, config.train, 0)
     seed_everything(0)
-    model: Any = build_link(name, data, config.link)
+    model = build_link(name, data, config.link)
     task = link_task(data, split, config.link, config.train.batch_size, torch.device("cpu"))
     off = error(peer, model, task)
     if not off <= TOLERANCE:
@@ -102,7 +102,7 @@ def main() -> int:
         name="ncn",
         statement=f"A training epoch of NCN and NCNC on cora and pubmed, the authors' settings: at least "
         f"{THRESHOLD:g}× their code for NCN",
-        command="GNNKIT_NCN=<clone of GraphPKU/NeuralCommonNeighbor> python benchmarks/claims/ncn.py",
+        command="GNNKIT_NCN=<clone of GraphPKU/NeuralCommonNeighbor> .venv-peers/bin/python benchmarks/claims/ncn.py",
         result="; ".join(f"{row['dataset']} {row['model']} {row['ratio']:.1f}×" for row in rows),
         rows=rows,
         passed=bool(missed) and min(reached["ratio"]) >= THRESHOLD,

@@ -107,7 +107,8 @@ def main() -> int:
         name="ncn_accuracy",
         statement=f"Hits@100 of NCN and NCNC, 70 / 10 / 20 % of the edges, {args.seeds} seeds: each mean at least the "
         f"published one less a deviation, and within {WITHIN} of the authors' code on the same seeds",
-        command="GNNKIT_NCN=<clone of GraphPKU/NeuralCommonNeighbor> python benchmarks/claims/ncn_accuracy.py",
+        command="GNNKIT_NCN=<clone of GraphPKU/NeuralCommonNeighbor> .venv-peers/bin/python "
+        "benchmarks/claims/ncn_accuracy.py",
         result="; ".join(
             f"{line['model']} {line['dataset']} {line['test_percent']} (authors {line['difference_points']:+.2f})"
             for line in judged
