@@ -11,11 +11,17 @@ from typing import Any
 import pytest
 import torch
 
+from gnnkit.bench import recipe
+from gnnkit.bench._links import build_link, link_task
+from gnnkit.datasets import load
+from gnnkit.train import fit, override, seed_everything
+
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path[:0] = [str(BENCHMARKS), str(BENCHMARKS / "claims")]
 
 import _link_runs  # noqa: E402
 import _stored  # noqa: E402
+import ddi_thresholds  # noqa: E402
 import heart  # noqa: E402
 import ncn_accuracy  # noqa: E402
 import tune_gae  # noqa: E402
@@ -73,9 +79,6 @@ def test_a_run_trains_and_a_heuristic_scores(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def _short(name: str, model: str) -> Any:
-    from gnnkit.bench import recipe
-    from gnnkit.train import override
-
     return override(recipe(name, model), "train.max_epochs=3", "link.hidden_channels=8")
 
 
@@ -114,10 +117,6 @@ def test_a_key_changes_with_the_settings_that_its_training_has_alone(monkeypatch
 
 
 def test_what_is_not_scored_while_it_is_learnt_changes_no_number() -> None:
-    from gnnkit.bench._links import build_link, link_task
-    from gnnkit.datasets import load
-    from gnnkit.train import fit, seed_everything
-
     data, config = load("karate:link"), _short("karate:link", "ncn")
     found = []
     for unseen in (False, True):
@@ -136,3 +135,20 @@ def test_settings_are_drawn_once_and_begin_with_those_of_ncn() -> None:
     assert tune_gae.draws("cora", 24) == [first, *others] != tune_gae.draws("pubmed", 24)
     row = tune_gae.execute(tune_gae.Run("karate", (*others[0], "train.max_epochs=2"), 1000))
     assert 0 <= row["valid"] <= 100
+
+
+def test_the_thresholds_of_a_checkpoint_are_those_of_its_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = override(recipe("digits:link", "ncn"), "train.max_epochs=1")
+    data = load("digits:link")
+    task = link_task(data, data.card.split(data, 0), config.link, config.train.batch_size, torch.device("cpu"))
+    torch.manual_seed(0)
+    model = build_link("ncn", data, config.link)
+    (row,) = fit(model, task, config.train, checkpoint=tmp_path / "seed-0.ckpt").history
+    assert ddi_thresholds.main([str(tmp_path / "seed-0.ckpt"), "--dataset", "digits:link"]) == 0
+    valid, test = [[cell.strip() for cell in line.split("|")] for line in capsys.readouterr().out.splitlines()[2:]]
+    assert valid[1:3] + test[1:3] == ["1", "valid", "1", "test"]
+    # Hits@20 and Hits@50
+    assert (valid[6], valid[8]) == (f"{100 * row['valid_hits@20']:.1f}", f"{100 * row['valid_hits@50']:.1f}")
+    assert (test[6], test[8]) == (f"{100 * row['test_hits@20']:.1f}", f"{100 * row['test_hits@50']:.1f}")
