@@ -18,6 +18,7 @@ from gnnkit.bench._links import build_link, link_task
 from gnnkit.datasets import load
 from gnnkit.train._checkpoint import load_checkpoint
 
+THRESHOLD = 20  # the metric's
 RANKS = (5, 10, 15, 20, 25, 50)
 SHARES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
@@ -33,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     model: Any = build_link("ncn", data, config.link)
     task = link_task(data, data.card.split(data, 0), config.link, config.train.batch_size, torch.device("cpu"))
     hits = " | ".join(f"Hits@{rank}" for rank in RANKS)
-    print(f"| epoch | part | {hits} | the 20th negative's score | the links' 10, 25, 50, 75, 90 % |")
+    print(f"| epoch | part | {hits} | the {THRESHOLD}th negative's score | the links' 10, 25, 50, 75, 90 % |")
     print("|---|---|" + "---:|" * len(RANKS) + "---:|---|")
     for path in args.checkpoints:
         state = load_checkpoint(path)
@@ -56,7 +57,7 @@ def line(model: Any, task: Any, part: str) -> list[str]:
     links, best = score(getattr(task.split, part)), score(getattr(task.split, f"{part}_neg")).topk(max(RANKS)).values
     found = [f"{100 * float((links > best[rank - 1]).double().mean()):.1f}" for rank in RANKS]
     spread = ", ".join(f"{float(links.quantile(share)):.2f}" for share in SHARES)
-    return [*found, f"{float(best[19]):.2f}", spread]
+    return [*found, f"{float(best[THRESHOLD - 1]):.2f}", spread]
 
 
 if __name__ == "__main__":
