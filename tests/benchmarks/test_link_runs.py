@@ -116,6 +116,21 @@ def test_a_key_changes_with_the_settings_that_its_training_has_alone(monkeypatch
     assert [run.key == key for run, key in zip(runs, before, strict=True)] == [True, False, True]
 
 
+@pytest.mark.parametrize("dataset", tune_gae.DRAWS)
+def test_the_auto_encoders_recipe_is_what_its_search_found(dataset: str) -> None:
+    drawn = tune_gae.draws(dataset, tune_gae.DRAWS[dataset])
+    rows = [json.loads(line)["row"] for line in (tune_gae.RESULTS / "tune_gae.jsonl").read_text().splitlines()]
+    rows = sorted(
+        (row for row in rows if row["dataset"] == dataset), key=lambda row: drawn.index(tuple(row["settings"]))
+    )
+    assert len(rows) == len(tune_gae.SPLITS) * len(drawn)
+    (mean, best), (second, _), *_ = tune_gae.ranked(rows, dataset)
+    assert mean >= second
+    found = tune_gae.Run(dataset, best, 1000).config
+    assert _link_runs.settings(found) == _link_runs.settings(recipe(f"{dataset}:link", "gae"))
+    assert ("searched" in recipe(f"{dataset}:link", "gae").recipe) == (best != ())
+
+
 def test_what_is_not_scored_while_it_is_learnt_changes_no_number() -> None:
     data, config = load("karate:link"), _short("karate:link", "ncn")
     found = []
