@@ -194,13 +194,12 @@ def _heart(name: str, model: str) -> LinkRecipe | None:
     if found is None:
         return None
     layers, dropout, lr, weight_decay = found
-    link = _NCN[name].link
-    if model == "gae":  # their GCN under an MLP of the product
-        link = LinkConfig(encoder="gcn")
+    # their GCN is a convolution and nothing else under an MLP of the product, where the dropout is
+    link = LinkConfig(predictor_norm=False) if model == "gae" else replace(_NCN[name].link, dropout=dropout)
     # many pairs at once: those of an edge share ends, and NCNC completes what a block shares once (pubmed: 17 pairs of
     # nodes for each that is scored in blocks of 8,192, 12 in these)
     link = replace(link, eval_batch_size=2**18, max_bytes=2**30)
-    link = replace(link, num_layers=layers, dropout=dropout, predictor_dropout=dropout)
+    link = replace(link, num_layers=layers, predictor_dropout=dropout)
     train = TrainConfig(lr=lr, weight_decay=weight_decay, max_epochs=9999, patience=50, eval_every=5, batch_size=1024)
     whose = "Li et al. 2023 (HeaRT)"
     return LinkRecipe(link, train, whose if model in ("ncn", "ncnc") else f"after {whose}")

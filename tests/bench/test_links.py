@@ -142,7 +142,19 @@ def test_hearts_recipes_are_those_of_its_authors(
     assert (config.train.lr, config.train.predictor_lr, config.train.weight_decay) == (lr, None, weight_decay)
     assert (config.train.eval_every, config.train.patience, config.train.batch_size) == (5, 50, 1024)
     assert config.link.scale == recipe(f"{dataset}:link", model).link.scale
-    assert recipe(f"{dataset}:heart", "gae").link.encoder == "gcn"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "dropout", "lr"), [("cora", 0.5, 0.001), ("citeseer", 0.5, 0.01), ("pubmed", 0.3, 0.01)]
+)
+def test_hearts_auto_encoder_is_one_convolution_under_an_mlp(dataset: str, dropout: float, lr: float) -> None:
+    config = recipe(f"{dataset}:heart", "gae")
+    encoder = (config.link.encoder, config.link.num_layers, config.link.input_dropout, config.link.dropout)
+    assert encoder == ("puregcn", 1, 0, 0)
+    assert (config.link.predictor_norm, config.link.predictor_dropout, config.train.lr) == (False, dropout, lr)
+    assert not any(
+        isinstance(each, torch.nn.LayerNorm) for each in build_link("gae", load("karate:link"), config.link).modules()
+    )
 
 
 def test_settings_reach_the_model() -> None:
