@@ -124,8 +124,7 @@ def test_the_auto_encoders_recipe_is_what_its_search_found(dataset: str) -> None
         (row for row in rows if row["dataset"] == dataset), key=lambda row: drawn.index(tuple(row["settings"]))
     )
     assert len(rows) == len(tune_gae.SPLITS) * len(drawn)
-    (mean, best), (second, _), *_ = tune_gae.ranked(rows, dataset)
-    assert mean >= second
+    (_, best), *_ = tune_gae.ranked(rows, dataset)
     found = tune_gae.Run(dataset, best, 1000).config
     assert _link_runs.settings(found) == _link_runs.settings(recipe(f"{dataset}:link", "gae"))
     assert ("searched" in recipe(f"{dataset}:link", "gae").recipe) == (best != ())
